@@ -1,0 +1,5 @@
+"""``python -m aqabench``."""
+
+from aqabench.cli import main
+
+main()

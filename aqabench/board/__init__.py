@@ -1,0 +1,1 @@
+"""How results are shown: which records belong together, the tables, and their renderings."""

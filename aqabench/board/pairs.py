@@ -1,0 +1,62 @@
+"""Which differences on a board are real: all pairs of methods on the same videos.
+
+The default is the jackknife over videos on Fisher's z with Holm's adjustment over the pairs shown
+(:func:`aqabench.stats.compare_runs`).  Another test takes its place by passing ``test``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from aqabench.board.table import Leaderboard
+from aqabench.stats import Cell, Comparison, adjust, compare_runs
+
+Test = Callable[[Sequence[Cell], Sequence[Cell], bool], Comparison]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One difference: the better method first."""
+
+    better: str
+    worse: str
+    result: Comparison
+    adjusted: float
+
+    @property
+    def sentence(self) -> str:
+        """What may be said of the pair, in a sentence a person can quote."""
+        r = self.result
+        if math.isnan(r.p_value):
+            return f"{self.better} and {self.worse} cannot be compared: {r.reason or r.status}."
+        verdict = (
+            f"{self.better} ranks better than {self.worse}"
+            if self.adjusted < 1 - r.level
+            else f"{self.better} and {self.worse} cannot be told apart"
+        )
+        return (
+            f"{verdict}: difference {r.difference:+.3f}, {100 * r.level:.0f} % interval "
+            f"{r.low:+.3f} to {r.high:+.3f}, adjusted p = {self.adjusted:.3g} "
+            f"({r.n} test videos; a true difference of {r.detectable:.3f} would be found with "
+            "80 % probability)."
+        )
+
+
+def jackknife(a: Sequence[Cell], b: Sequence[Cell], independent_classes: bool) -> Comparison:
+    """The default test."""
+    return compare_runs(a, b, independent_classes=independent_classes)
+
+
+def compare_all(board: Leaderboard, test: Test = jackknife) -> list[Pair]:
+    """Return every pair of methods that can be compared, in the board's order."""
+    names = [row.name for row in board.rows if row.name in board.cells]
+    independent = not board.asked.dataset.same_videos
+    found = [
+        (a, b, test(board.cells[a], board.cells[b], independent))
+        for a, b in combinations(names, 2)
+    ]
+    adjusted = adjust([result.p_value for _, _, result in found], method="holm") if found else []
+    return [Pair(a, b, result, float(p)) for (a, b, result), p in zip(found, adjusted, strict=True)]

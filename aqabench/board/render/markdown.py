@@ -1,0 +1,68 @@
+"""Boards as Markdown, for ``leaderboards/`` and for pasting into an issue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from aqabench.board.render.text import (
+    DASH,
+    correlation,
+    count,
+    duration,
+    footnotes,
+    heading,
+    limits,
+    seeds,
+    signed,
+    squared_points,
+)
+from aqabench.board.table import Leaderboard
+
+
+def board_markdown(board: Leaderboard) -> str:
+    """Return the board as a Markdown document."""
+    average = board.asked.protocol.average.name
+    lines = [f"# {heading(board)}", ""]
+    head = ["method", average, "95 % interval", *_rules(board), "gap", "MSE", "seeds"]
+    lines += _table(
+        [*head, "params", "time"],
+        (
+            [
+                row.name,
+                correlation(row.overall.average.estimate) if row.overall else DASH,
+                limits(row.overall.average) if row.overall else DASH,
+                *(correlation(row.rules.get(rule, math.nan)) for rule in _rules(board)),
+                signed(row.gap),
+                squared_points(row.overall.average_mse) if row.overall else DASH,
+                seeds(row),
+                count(row.parameters),
+                duration(row.seconds),
+            ]
+            for row in board.rows
+        ),
+    )
+    for title, field, show in (
+        ("Spearman", "srcc", correlation),
+        ("MSE (squared judge points)", "mse", squared_points),
+    ):
+        lines += ["", f"## {title}", ""]
+        lines += _table(
+            ["method", "class", *board.scenarios],
+            (
+                [row.name, name, *(show(getattr(scores, field)[s]) for s in board.scenarios)]
+                for row in board.rows
+                for name, scores in row.classes.items()
+            ),
+        )
+    lines += ["", *(f"- {note}" for note in footnotes(board)), ""]
+    return "\n".join(lines)
+
+
+def _rules(board: Leaderboard) -> list[str]:
+    return [r for r in ("val", "last", "oracle") if any(r in row.rules for row in board.rows)]
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]

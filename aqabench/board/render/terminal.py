@@ -1,0 +1,147 @@
+"""Boards and comparisons in a terminal of 80 columns or more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aqabench.board.pairs import Pair
+from aqabench.board.render.text import (
+    DASH,
+    correlation,
+    count,
+    duration,
+    footnotes,
+    heading,
+    limits,
+    seeds,
+    signed,
+    squared_points,
+)
+from aqabench.board.table import Leaderboard, Scores
+
+
+def print_board(board: Leaderboard, console: Console) -> None:
+    """Print the summary, Spearman and MSE by class and subset, and the footnotes."""
+    console.print()
+    console.print(Text(heading(board), style="bold"))
+    console.print(_summary(board))
+    average = board.asked.protocol.average.name
+    console.print(
+        _grid(
+            board,
+            "Spearman by class and subset (higher is better)",
+            lambda s: s.srcc,
+            correlation,
+            (average, lambda s: f"{correlation(s.average.estimate)} {limits(s.average)}"),
+        )
+    )
+    console.print(
+        _grid(
+            board,
+            "MSE in squared judge points (lower is better)",
+            lambda s: s.mse,
+            squared_points,
+            (average, lambda s: squared_points(s.average_mse)),
+        )
+    )
+    for note in footnotes(board):
+        console.print(Text(f"  {note}", style="dim"))
+
+
+def _summary(board: Leaderboard) -> Table:
+    table = _table()
+    average = board.asked.protocol.average.name
+    table.add_column("method", no_wrap=True, overflow="ellipsis")
+    headings = (average, "95 % interval", "gap", "last", "MSE", "seeds", "params", "time")
+    for name in headings:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in board.rows:
+        overall = row.overall
+        table.add_row(
+            row.name + (" (FAILED RUNS)" if row.failed else ""),
+            correlation(overall.average.estimate) if overall else DASH,
+            limits(overall.average) if overall else DASH,
+            signed(row.gap),
+            correlation(row.rules.get("last", math.nan)),
+            squared_points(overall.average_mse) if overall else DASH,
+            seeds(row),
+            count(row.parameters),
+            duration(row.seconds),
+        )
+    return table
+
+
+def _grid(
+    board: Leaderboard,
+    title: str,
+    values: Callable[[Scores], Mapping[str, float]],
+    show: Callable[[float], str],
+    last: tuple[str, Callable[[Scores], str]],
+) -> Table:
+    table = _table(title)
+    several = len(board.rows) > 1
+    table.add_column("method" if several else "class", no_wrap=True)
+    for name in (*board.scenarios, last[0]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in board.rows:
+        if several:
+            table.add_row(Text(row.name, style="bold"))
+        lines: list[tuple[str, Scores]] = list(row.classes.items())
+        if row.overall is not None and len(lines) > 1:
+            lines.append(("mean", row.overall))
+        for name, scores in lines:
+            cells = [show(values(scores).get(s, math.nan)) for s in board.scenarios]
+            label = f"  {name}" if several else name
+            style = "bold" if name == "mean" and not several else ""
+            table.add_row(label, *cells, last[1](scores), style=style)
+    return table
+
+
+def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> None:
+    """Print all pairwise differences with interval, p and adjusted p, then the verdicts."""
+    console.print()
+    console.print(Text(heading(board), style="bold"))
+    table = _table(
+        f"Differences in {board.asked.protocol.average.name} on the same test videos, p by Holm"
+    )
+    for name, justify in (("better", "left"), ("worse", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in ("difference", "95 % interval", "p", "adjusted p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for pair in pairs:
+        r = pair.result
+        table.add_row(
+            pair.better,
+            pair.worse,
+            signed(r.difference),
+            f"[{r.low:+.3f}, {r.high:+.3f}]" if math.isfinite(r.low) else DASH,
+            _p(r.p_value),
+            _p(pair.adjusted),
+            style="bold" if pair.adjusted < 1 - r.level else "",
+        )
+    console.print(table)
+    for pair in pairs:
+        console.print(Text(f"  {pair.sentence}", style="dim"))
+
+
+def _table(title: str | None = None) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="italic",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return DASH
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,88 @@
+"""Numbers as people read them, the same in every medium."""
+
+from __future__ import annotations
+
+import math
+
+from aqabench.board.table import Leaderboard, Row
+from aqabench.stats import Interval
+
+DASH = "–"
+
+
+def correlation(value: float) -> str:
+    """Return three decimals, or a dash where undefined."""
+    return f"{value:.3f}" if math.isfinite(value) else DASH
+
+
+def signed(value: float) -> str:
+    """Return three decimals with a sign, or a dash."""
+    return f"{value:+.3f}" if math.isfinite(value) else DASH
+
+
+def squared_points(value: float) -> str:
+    """Return a mean squared error with about three digits."""
+    return DASH if not math.isfinite(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def limits(interval: Interval) -> str:
+    """Return ``[low, high]``, or a dash."""
+    if not math.isfinite(interval.low):
+        return DASH
+    return f"[{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def duration(seconds: float) -> str:
+    """Return a time that fits a column: ``42 s``, ``3.1 min``, ``2.4 h``."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
+
+
+def count(value: int | None) -> str:
+    """Return a count of parameters: ``9.38 M``."""
+    if value is None:
+        return DASH
+    for size, unit in ((10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)
+
+
+def heading(board: Leaderboard) -> str:
+    """Return the line above a board: what, on which data, under which budget and rule."""
+    kind = "SIMULATED data" if board.simulated else "real data"
+    return (
+        f"{board.asked.protocol.title} ({board.condition.protocol} v{board.asked.protocol.version})"
+        f" · {kind} · budget {board.condition.budget} · epoch chosen by {board.rule}"
+    )
+
+
+def footnotes(board: Leaderboard) -> list[str]:
+    """Return what a reader must know to read the board rightly."""
+    average = board.asked.protocol.average.name
+    notes = [
+        f"{average}: Fisher-z mean of {', '.join(board.averaged)}; [ ]: 95 % interval, jackknife "
+        "over test videos" + (" and seeds." if _several_seeds(board) else ". One seed: the "
+        "interval does not contain the luck of training."),
+        f"gap: {average} at the epoch that is best on the test videos, minus {average} here.",
+    ]
+    if board.rule == "oracle":
+        notes.append("The epoch is chosen ON THE TEST VIDEOS, as papers do: these are not honest "
+                     "estimates. The column last has no such choice.")
+    if board.simulated:
+        notes.append("Simulated data show whether a method learns and recovers; they say nothing "
+                     "about real performances.")
+    for row in board.rows:
+        notes += [f"{row.name}: {note}." for note in row.notes]
+        notes += [f"{row.name} FAILED {line}" for line in row.failed]
+    return notes
+
+
+def seeds(row: Row) -> str:
+    """Return how many seeds a row has."""
+    return str(len(row.seeds)) if row.seeds else DASH
+
+
+def _several_seeds(board: Leaderboard) -> bool:
+    return all(len(row.seeds) > 1 for row in board.rows)

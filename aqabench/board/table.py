@@ -1,0 +1,225 @@
+"""From stored predictions to the numbers of a leaderboard.
+
+Every number is recomputed from predictions.  Spearman is averaged by Fisher z, MSE arithmetically;
+seeds are averaged, never picked.  An undefined correlation stays undefined and ranks last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from aqabench.board.select import Condition, Runs
+from aqabench.protocol.library import Asked
+from aqabench.protocol.scenarios import averaged_scenarios, subset_names
+from aqabench.protocol.schema import SelectionRule
+from aqabench.runs.record import RunRecord
+from aqabench.runs.store import RunStore
+from aqabench.stats import Cell, Interval, average_ci, fisher_mean, mse, spearman
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers of one method for one class, or for the mean over classes.
+
+    Attributes:
+        srcc: scenario -> Spearman, mean over seeds by Fisher z; NaN where undefined.
+        mse: scenario -> MSE in squared judge points, mean over seeds.
+        average: the protocol's headline average with its 95 % interval.
+        average_mse: arithmetic mean of MSE over the same scenarios.
+    """
+
+    srcc: Mapping[str, float]
+    mse: Mapping[str, float]
+    average: Interval
+    average_mse: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on the board.
+
+    Attributes:
+        name: the method's name, with settings given by hand.
+        title: how a table may print it.
+        classes: class -> numbers.
+        overall: numbers over all classes, or None while a class is missing.
+        rules: selection rule -> headline average under it (NaN where undefined).
+        gap: oracle minus the board's rule: what choosing on test would have added.
+        seeds: seeds that every class has.
+        parameters: learned numbers, of the largest class model.
+        seconds: training time, summed over classes, mean over seeds.
+        failed: one line per failed run.
+        notes: what a reader must know (opt-outs, older runs left out, missing classes).
+    """
+
+    name: str
+    title: str
+    classes: Mapping[str, Scores]
+    overall: Scores | None
+    rules: Mapping[str, float]
+    gap: float
+    seeds: tuple[int, ...]
+    parameters: int | None
+    seconds: float
+    failed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All methods that were run under one condition, best first."""
+
+    asked: Asked
+    condition: Condition
+    rule: SelectionRule
+    scenarios: tuple[str, ...]
+    averaged: tuple[str, ...]
+    rows: tuple[Row, ...]
+    cells: Mapping[str, list[Cell]] = field(repr=False)
+
+    @property
+    def simulated(self) -> bool:
+        """Do the numbers come from the simulator?"""
+        return self.condition.data_kind == "simulated"
+
+
+def build(
+    asked: Asked,
+    condition: Condition,
+    groups: Sequence[Runs],
+    store: RunStore,
+    rule: SelectionRule | None = None,
+) -> Leaderboard:
+    """Recompute a board from the predictions of the given runs.
+
+    Args:
+        asked: the protocol; its digest must be the condition's.
+        condition: what the runs share.
+        groups: runs per method.
+        store: where the predictions are.
+        rule: which selection rule ranks; the protocol's own by default.
+    """
+    chosen: SelectionRule = rule or asked.protocol.selection
+    averaged = averaged_scenarios(asked.protocol, asked.dataset)
+    cells: dict[str, list[Cell]] = {}
+    rows = []
+    for group in groups:
+        seeds = _common_seeds(group, asked.protocol.classes)
+        tables = {
+            (r.class_name, r.seed): _test_predictions(store, r)
+            for r in group.finished
+            if r.seed in seeds
+        }
+        own = {r: _cells(tables, r) for r in ("val", "last", "oracle")}
+        row = _row(asked, group, seeds, own, chosen, averaged)
+        rows.append(row)
+        if row.overall is not None:
+            cells[row.name] = [c for c in own[chosen] if c.scenario in averaged]
+    rows.sort(key=_rank)
+    scenarios = tuple(subset_names(asked.protocol, asked.dataset))
+    return Leaderboard(asked, condition, chosen, scenarios, averaged, tuple(rows), cells)
+
+
+def _common_seeds(group: Runs, classes: Sequence[str]) -> tuple[int, ...]:
+    """Seeds that every class with any finished run has, so that averages are over full grids."""
+    by_class: dict[str, set[int]] = {}
+    for record in group.finished:
+        by_class.setdefault(record.class_name, set()).add(record.seed)
+    present = [by_class[c] for c in classes if c in by_class]
+    return tuple(sorted(set.intersection(*present))) if present else ()
+
+
+def _test_predictions(store: RunStore, record: RunRecord) -> pd.DataFrame:
+    frame = store.predictions(record)
+    return frame[frame["part"] == "test"]
+
+
+def _cells(tables: Mapping[tuple[str, int], pd.DataFrame], rule: str) -> list[Cell]:
+    cells = []
+    for (class_name, seed), frame in tables.items():
+        for scenario, part in frame[frame["rule"] == rule].groupby("scenario", sort=False):
+            ids = part["sample_id"].tolist()
+            scores, predictions = part["score"].to_numpy(), part["prediction"].to_numpy()
+            cells.append(Cell(class_name, str(scenario), seed, ids, scores, predictions))
+    return cells
+
+
+def _row(
+    asked: Asked,
+    group: Runs,
+    seeds: tuple[int, ...],
+    cells: Mapping[str, list[Cell]],
+    rule: SelectionRule,
+    averaged: tuple[str, ...],
+) -> Row:
+    protocol = asked.protocol
+    independent = not asked.dataset.same_videos
+    by_class = {
+        name: _scores([c for c in cells[rule] if c.class_name == name], averaged, independent)
+        for name in protocol.classes
+        if any(c.class_name == name for c in cells[rule])
+    }
+    whole = len(by_class) == len(protocol.classes)
+    rules = {r: _headline(own, averaged) for r, own in cells.items() if own and whole}
+    costs = [r.cost for r in group.finished if r.seed in seeds and r.cost is not None]
+    notes = [f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()]
+    if group.older:
+        notes.append(f"{group.older} runs of an older version of its source are left out")
+    absent = [c for c in protocol.classes if c not in by_class]
+    if absent:
+        notes.append(f"no finished run for {', '.join(absent)}: no average is made")
+    return Row(
+        name=group.name,
+        title=group.records[0].title,
+        classes=by_class,
+        overall=_overall(by_class, cells[rule], averaged, independent) if whole else None,
+        rules=rules,
+        gap=rules.get("oracle", math.nan) - rules.get(rule, math.nan),
+        seeds=seeds,
+        parameters=max((c.parameters for c in costs if c.parameters is not None), default=None),
+        seconds=sum(c.fit_seconds for c in costs) / max(len(seeds), 1),
+        failed=tuple(f"{r.class_name} seed {r.seed}: {r.error}" for r in group.failed),
+        notes=tuple(notes),
+    )
+
+
+def _scores(cells: list[Cell], averaged: tuple[str, ...], independent: bool) -> Scores:
+    srcc: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    for scenario in dict.fromkeys(c.scenario for c in cells):
+        own = [c for c in cells if c.scenario == scenario]
+        srcc[scenario] = float(fisher_mean([spearman(c.y, c.p) for c in own]))
+        errors[scenario] = float(np.mean([mse(c.y, c.p) for c in own]))
+    chosen = [c for c in cells if c.scenario in averaged]
+    average = average_ci(chosen, independent_classes=independent)
+    return Scores(srcc, errors, average, float(np.mean([errors[s] for s in averaged])))
+
+
+def _overall(
+    by_class: Mapping[str, Scores],
+    cells: list[Cell],
+    averaged: tuple[str, ...],
+    independent: bool,
+) -> Scores:
+    scenarios = next(iter(by_class.values())).srcc
+    chosen = [c for c in cells if c.scenario in averaged]
+    return Scores(
+        srcc={s: float(fisher_mean([b.srcc[s] for b in by_class.values()])) for s in scenarios},
+        mse={s: float(np.mean([b.mse[s] for b in by_class.values()])) for s in scenarios},
+        average=average_ci(chosen, independent_classes=independent),
+        average_mse=float(np.mean([b.average_mse for b in by_class.values()])),
+    )
+
+
+def _headline(cells: list[Cell], averaged: tuple[str, ...]) -> float:
+    return float(fisher_mean([spearman(c.y, c.p) for c in cells if c.scenario in averaged]))
+
+
+def _rank(row: Row) -> tuple[float, str]:
+    value = row.overall.average.estimate if row.overall else math.nan
+    return (-value if math.isfinite(value) else math.inf, row.name)

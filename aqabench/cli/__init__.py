@@ -1,0 +1,70 @@
+"""The command line: one short file per verb.  Nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import rich_click as click
+
+import aqabench
+from aqabench.errors import AqabenchError
+
+VERBS = {
+    "run": "aqabench.cli.run",
+    "compare": "aqabench.cli.compare",
+    "list": "aqabench.cli.listing",
+    "show": "aqabench.cli.show",
+    "check": "aqabench.cli.check",
+    "data": "aqabench.cli.data",
+    "completion": "aqabench.cli.completion",
+}
+INTERRUPTED = 130
+
+
+class Verbs(click.RichGroup):
+    """Imports the file of a verb when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order people need them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(VERBS[cmd_name]).command
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(aqabench.__version__, "-V", "--version", prog_name="aqabench")
+def cli() -> None:
+    """Which incomplete-multimodal AQA method is better, by how much, and is it real?
+
+    Start here:  aqabench run --method mcmoe --protocol fisv-missing
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 0 fine, 1 failed runs or data, 2 usage, 130 Ctrl-C."""
+    try:
+        done: Any = cli.main(arguments, prog_name="aqabench", standalone_mode=False)
+        sys.exit(done if isinstance(done, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AqabenchError as error:
+        click.secho(f"Error: {error}", err=True, fg="red")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.secho(
+            "Stopped. Every finished run is stored; type the same command again to go on.", err=True
+        )
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output (head, less) has gone: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

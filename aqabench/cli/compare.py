@@ -1,0 +1,95 @@
+"""``aqabench compare``: which stored methods differ, by how much, and is it real?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from aqabench.cli.options import PROTOCOL, store_option
+from aqabench.errors import UnknownNameError, UsageError
+
+
+@click.command("compare")
+@click.argument("methods", nargs=-1)
+@click.option("--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs.")
+@click.option(
+    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
+)
+@click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
+@click.option(
+    "--rule",
+    type=click.Choice(["val", "last", "oracle"]),
+    help="How the epoch is chosen. Default: the protocol's own rule.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["terminal", "markdown"]), default="terminal",
+    show_default=True,
+)
+@store_option
+def command(
+    methods: tuple[str, ...],
+    protocol: str | None,
+    data: str | None,
+    budget: str | None,
+    rule: str | None,
+    form: str,
+    store_folder: Path | None,
+) -> int:
+    """Compare what has been run: all METHODS in the store, or the ones you name.
+
+    Differences are paired over the same test videos. Runs are compared only where protocol, data
+    and budget agree; each such group is a board of its own.
+
+    Exit code: 0 fine, 1 a shown method has failed runs, 2 wrong usage or nothing to compare.
+    """
+    from rich.console import Console
+
+    from aqabench.board.pairs import compare_all
+    from aqabench.board.render.markdown import board_markdown
+    from aqabench.board.render.terminal import print_board, print_pairs
+    from aqabench.board.select import by_condition
+    from aqabench.board.table import build
+    from aqabench.protocol.library import load_protocol
+    from aqabench.runs.store import RunStore
+
+    store = RunStore(store_folder) if store_folder else RunStore.default()
+    conditions = by_condition(store.records(protocol))
+    conditions = {
+        c: runs
+        for c, runs in conditions.items()
+        if data in (None, c.data_kind) and budget in (None, c.budget)
+    }
+    known = {run.name for runs in conditions.values() for run in runs}
+    if not known:
+        raise UsageError(
+            f"There are no runs{f' of {protocol}' if protocol else ''} in {store.root} yet. Make "
+            f"some: aqabench run --method mcmoe --protocol {protocol or 'fisv-missing'}"
+        )
+    for name in methods:
+        if name not in known:
+            raise UnknownNameError("method among the stored runs", name, known, "aqabench compare")
+    console = Console()
+    failed = False
+    for condition, runs in conditions.items():
+        chosen = [r for r in runs if not methods or r.name in methods]
+        if methods and len(chosen) < len(set(methods)):
+            continue
+        asked = load_protocol(condition.protocol)
+        if asked.digest != condition.protocol_digest:
+            console.print(
+                f"{condition.protocol}: {sum(len(r.records) for r in chosen)} runs of another "
+                "version of this protocol are left out; run them again to compare them.",
+                style="dim",
+            )
+            continue
+        board = build(asked, condition, chosen, store, rule)  # type: ignore[arg-type]
+        if form == "markdown":
+            click.echo(board_markdown(board))
+        else:
+            print_board(board, console)
+            pairs = compare_all(board)
+            if pairs:
+                print_pairs(board, pairs, console)
+        failed = failed or any(row.failed for row in board.rows)
+    return 1 if failed else 0

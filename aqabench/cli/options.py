@@ -1,0 +1,87 @@
+"""Options that several verbs share, and names that complete and suggest at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from click.shell_completion import CompletionItem
+
+from aqabench.errors import UnknownNameError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Name(click.ParamType):
+    """A name that exists: completed with TAB, and suggested when misspelt."""
+
+    def __init__(self, kind: str, known: Callable[[], list[str]], paths: bool = False) -> None:
+        """Keep how the names are found; ``paths`` lets a YAML file through."""
+        self.name, self.known, self.paths = kind, known, paths
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the name, or fail with the nearest one."""
+        plugged = ctx is not None and bool(ctx.params.get("plugins"))
+        if value in self.known() or plugged or (self.paths and str(value).endswith("ml")):
+            return value
+        verb = f"aqabench list {self.name.replace(' ', '')}s"
+        self.fail(str(UnknownNameError(self.name, value, self.known(), verb)), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin like this."""
+        return [CompletionItem(name) for name in self.known() if name.startswith(incomplete)]
+
+
+def method_names() -> list[str]:
+    """Return every method's name, broken ones included: their own error says more."""
+    from aqabench.method.registry import discover
+
+    return sorted({entry.name for entry in discover().entries})
+
+
+def protocol_names() -> list[str]:
+    """Return the shipped protocols."""
+    from aqabench.protocol import library
+
+    return library.protocol_names()
+
+
+def dataset_names() -> list[str]:
+    """Return the data sets."""
+    from aqabench.protocol import library
+
+    return library.dataset_names()
+
+
+METHOD = Name("method", method_names)
+PROTOCOL = Name("protocol", protocol_names, paths=True)
+DATASET = Name("dataset", dataset_names)
+
+
+def plugins_option(function: F) -> F:
+    """Add ``--plugin``; it is read before the names that it may add."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        is_eager=True,
+        help="A method file of your own; its methods are known to this command. May be repeated.",
+    )(function)
+
+
+def store_option(function: F) -> F:
+    """Add ``--store``."""
+    return click.option(
+        "--store",
+        "store_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="AQABENCH_STORE",
+        help="Folder of runs. Default: runs/ below $AQABENCH_HOME, or below your user data folder.",
+    )(function)

@@ -1,0 +1,135 @@
+"""``aqabench run``: train, score all scenarios, store, print the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from aqabench.cli.options import METHOD, PROTOCOL, plugins_option, store_option
+from aqabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from aqabench.method.card import Setting
+    from aqabench.runs.execute import Outcome
+
+
+@click.command("run")
+@plugins_option
+@click.option(
+    "--method", "-m", "methods", type=METHOD, multiple=True, required=True, help="May be repeated."
+)
+@click.option(
+    "--protocol", "-p", type=PROTOCOL, required=True, help="A name, or a YAML file of your own."
+)
+@click.option(
+    "--data",
+    type=click.Choice(["auto", "real", "simulated"]),
+    default="auto",
+    show_default=True,
+    help="auto: the real features where they are installed, else the simulator.",
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["quick", "standard", "paper"]),
+    help="Training effort. Default: quick on simulated data, standard on real data.",
+)
+@click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Torch threads. Default: all cores.")
+@store_option
+def command(
+    plugins: tuple[Path, ...],
+    methods: tuple[str, ...],
+    protocol: str,
+    data: str,
+    budget: str | None,
+    classes: tuple[str, ...],
+    seeds: int | None,
+    settings: tuple[str, ...],
+    threads: int | None,
+    store_folder: Path | None,
+) -> int:
+    """Train and score methods under a protocol, then print the leaderboard.
+
+    Runs that are stored already are not repeated, so the same command goes on after a crash or
+    Ctrl-C and is instant once everything is there.
+
+    Exit code: 0 fine, 1 a run failed, 2 wrong usage.
+    """
+    from rich.console import Console
+
+    from aqabench.board.render.terminal import print_board
+    from aqabench.board.select import by_condition, condition_of
+    from aqabench.board.table import build
+    from aqabench.data.source import choose
+    from aqabench.data.store import DataStore
+    from aqabench.disk import home
+    from aqabench.method.registry import discover
+    from aqabench.protocol.library import load_protocol
+    from aqabench.protocol.schema import BUDGETS
+    from aqabench.runs.plan import Question, make_plan
+    from aqabench.runs.store import RunStore
+
+    console = Console()
+    asked = load_protocol(protocol)
+    registry = discover(plugins)
+    source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
+    effort = BUDGETS[budget or ("standard" if source.kind == "real" else "quick")]
+    question = Question(
+        asked.protocol, asked.dataset, asked.digest, source.kind, source.digest, effort
+    )
+    chosen = asked.protocol.seeds[:seeds] if seeds else None
+    if seeds and seeds > len(asked.protocol.seeds):
+        raise UsageError(
+            f"Protocol {asked.protocol.name} has {len(asked.protocol.seeds)} seeds, {seeds} were "
+            f"asked for. Type --seeds {len(asked.protocol.seeds)}, or add seeds to a copy of it."
+        )
+    plan = make_plan(question, registry, methods, _settings(settings), chosen, classes)
+    store = RunStore(store_folder) if store_folder else RunStore.default()
+    console.print(source.remark, highlight=False)
+    outcome = _execute(plan, source, registry, store, threads, console)
+    board = build(
+        asked,
+        condition_of(outcome.records[0]),
+        by_condition(outcome.records)[condition_of(outcome.records[0])],
+        store,
+    )
+    print_board(board, console)
+    console.print(f"Stored in {store.root / asked.protocol.name}", highlight=False, soft_wrap=True)
+    return 1 if outcome.failed else 0
+
+
+def _execute(plan, source, registry, store, threads, console) -> Outcome:  # type: ignore[no-untyped-def]
+    """Do what is not stored; torch is imported only if something is left to do."""
+    from aqabench.runs.resume import stored_outcome
+
+    outcome = stored_outcome(plan, store)
+    if outcome is not None:
+        console.print(f"All {len(plan)} runs are stored already.", highlight=False)
+        return outcome
+    store.require_writable()
+    from aqabench.cli.display import RunDisplay
+    from aqabench.runs.execute import execute, use_threads
+
+    use_threads(threads)
+    with RunDisplay(console, plan) as display:
+        display.say("preparing the data")
+        return execute(plan, source.load(), registry, store, display)
+
+
+def _settings(given: tuple[str, ...]) -> dict[str, Setting]:
+    """Read ``NAME=VALUE`` with YAML's idea of a value."""
+    from aqabench.protocol.yaml12 import scalar
+
+    settings: dict[str, Setting] = {}
+    for item in given:
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise UsageError(f"'--set {item}' must be of the form NAME=VALUE, e.g. --set lr=1e-4")
+        settings[name.strip()] = scalar(value.strip())
+    return settings

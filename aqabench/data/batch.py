@@ -1,0 +1,190 @@
+"""From a feature set to batches: splits, windows, and the withholding of what is missing.
+
+A :class:`Split` is one class's part of a feature set (the training, validation or test videos).
+It hands out batches whose values are ordinary numbers; :func:`withhold` then blanks what a
+scenario hides with NaN, so that a method that touches it fails loudly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aqabench.data.features import FeatureSet
+from aqabench.protocol.schema import ClassSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees.
+
+    Attributes:
+        ids: B sample ids.
+        features: modality -> (B, T, D_m) float32; NaN wherever a modality is not available.
+        available: (B, M) bool, columns in the order of ``features``; what exists in the sample.
+        observed: (B, T, M) bool; what exists at each time step (False on padding).
+        valid: (B, T) bool; False on padding added at the end.
+        score: (B,) float32, (judge points - low) / (high - low), or None at test time.
+    """
+
+    ids: tuple[str, ...]
+    features: dict[str, Tensor]
+    available: Tensor
+    observed: Tensor
+    valid: Tensor
+    score: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples B."""
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the streams, in the order of the mask columns."""
+        return tuple(self.features)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Return the batch of the given rows, in the given order."""
+        index = torch.as_tensor(list(rows), dtype=torch.long)
+        return Batch(
+            ids=tuple(self.ids[int(i)] for i in index),
+            features={m: x[index] for m, x in self.features.items()},
+            available=self.available[index],
+            observed=self.observed[index],
+            valid=self.valid[index],
+            score=None if self.score is None else self.score[index],
+        )
+
+
+def withhold(batch: Batch, available: Tensor) -> Batch:
+    """Blank what a scenario hides: NaN in the features, False in both masks.
+
+    Args:
+        batch: the batch as it comes from the store.
+        available: (B, M) bool; what this scenario shows.  What did not exist stays missing.
+    """
+    shown = batch.available & available.to(batch.available)
+    nan = torch.tensor(float("nan"))
+    return replace(
+        batch,
+        features={
+            m: torch.where(shown[:, k, None, None], x, nan)  # (B, T, D)
+            for k, (m, x) in enumerate(batch.features.items())
+        },
+        available=shown,
+        observed=batch.observed & shown[:, None, :],
+    )
+
+
+class Split:
+    """The videos of one class in one part of the data, ready to be cut into windows."""
+
+    def __init__(
+        self,
+        data: FeatureSet,
+        rows: npt.NDArray[np.int64],
+        class_spec: ClassSpec,
+        modalities: Sequence[str],
+        stride: int = 1,
+    ) -> None:
+        """Keep views of the arrays; nothing is copied until a window is cut.
+
+        Args:
+            data: the feature set.
+            rows: (n,) positions of this part's videos.
+            class_spec: the score to predict.
+            modalities: the streams to hand out, in this order.
+            stride: every how-manyth clip is used.
+        """
+        self.modalities = tuple(modalities)
+        self.widths = {m: int(data.features[m].shape[1]) for m in self.modalities}
+        self.ids = tuple(data.ids[int(i)] for i in rows)
+        self.class_spec = class_spec
+        self.stride = stride
+        low, high = class_spec.bounds
+        self.points = data.scores[class_spec.name][rows]  # (n,) judge points
+        self.score = torch.from_numpy(((self.points - low) / (high - low)).astype(np.float32))
+        self._flat = {m: torch.from_numpy(data.features[m]) for m in self.modalities}
+        self._begin = torch.from_numpy(data.offsets[rows])  # (n,)
+        self.lengths = torch.from_numpy(data.lengths[rows])  # (n,) clips
+        self._dense: dict[tuple[str, int], list[Batch]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of videos n."""
+        return len(self.ids)
+
+    def to_points(self, normalised: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Turn (…,) normalised predictions into judge points."""
+        low, high = self.class_spec.bounds
+        return normalised * (high - low) + low
+
+    def random_batches(
+        self, batch_size: int, clip_length: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        """Shuffle the videos and cut one random window of each (one epoch).
+
+        Every window can be drawn, the last one included (the published loaders miss it).  The
+        last batch may be smaller; one of a single sample joins the batch before it, because
+        batch statistics of one sample say nothing.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        for rows in _chunks(order, batch_size):
+            room = (self.lengths[rows] - clip_length).clamp_min(0)  # (B,) last possible start
+            draw = torch.rand(len(rows), generator=generator, dtype=torch.float64)
+            start = (draw * (room + 1)).long()
+            yield self._window(rows, start, clip_length, with_score=True)
+
+    def fixed_batches(self, window: str, clip_length: int, batch_size: int) -> list[Batch]:
+        """Cut the same window of every video, in list order; kept for the next call.
+
+        Args:
+            window: ``"centre"`` (of ``clip_length`` clips, as MCMoE tests) or ``"full"`` (the
+                whole video, as GDLT tests; shorter ones are padded and marked invalid).
+            clip_length: clips T.
+            batch_size: samples per batch.
+        """
+        key = (window, clip_length if window == "centre" else 0)
+        if key not in self._dense or len(self._dense[key][0]) != min(batch_size, len(self)):
+            batches = []
+            for rows in torch.arange(len(self)).split(batch_size):
+                if window == "centre":
+                    start = (self.lengths[rows] - clip_length).clamp_min(0) // 2
+                    length = clip_length
+                else:
+                    start = torch.zeros(len(rows), dtype=torch.long)
+                    length = int(self.lengths[rows].max())
+                batches.append(self._window(rows, start, length, with_score=False))
+            self._dense[key] = batches
+        return self._dense[key]
+
+    def _window(self, rows: Tensor, start: Tensor, clip_length: int, with_score: bool) -> Batch:
+        steps = torch.arange(0, clip_length, self.stride)  # (T,)
+        at = start[:, None] + steps[None, :]  # (B, T) clip within the video
+        valid = at < self.lengths[rows, None]
+        index = (self._begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
+        padded = not bool(valid.all())
+        features = {}
+        for m, flat in self._flat.items():
+            x = flat.index_select(0, index).view(*valid.shape, -1).float()  # (B, T, D)
+            features[m] = x.masked_fill_(~valid[..., None], 0.0) if padded else x
+        available = torch.ones(len(rows), len(self.modalities), dtype=torch.bool)
+        return Batch(
+            ids=tuple(self.ids[int(i)] for i in rows),
+            features=features,
+            available=available,
+            observed=valid[:, :, None] & available[:, None, :],
+            valid=valid,
+            score=self.score[rows] if with_score else None,
+        )
+
+
+def _chunks(order: Tensor, size: int) -> list[Tensor]:
+    chunks = list(order.split(size))
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    return chunks

@@ -1,0 +1,246 @@
+"""Who answers: the interface that every method and baseline has.
+
+A method gets data, a budget and seeds; it never sees a protocol, a file or a test score.  Simple
+methods implement :class:`Method`; networks implement :class:`TorchMethod` and are trained by the
+shared loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from aqabench.data.batch import Batch, Split, withhold
+from aqabench.method.card import MethodCard, Setting
+from aqabench.seeds import seed
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know of the question.
+
+    Attributes:
+        dataset: name of the data set, for published settings only.
+        class_name: the score to predict.
+        modalities: stream -> width D.
+        symbols: stream -> short form.
+        clip_length: clips T of a training window, before the stride.
+        stride: every how-manyth clip is used.
+    """
+
+    dataset: str
+    class_name: str
+    modalities: Mapping[str, int]
+    symbols: Mapping[str, str]
+    clip_length: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One sign of life from a training run."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: Mapping[str, float]
+
+
+@dataclass
+class FitContext:
+    """What the runner gives a method for training.
+
+    Attributes:
+        seed: of this run; use :meth:`generator` for named streams.
+        steps: optimiser steps of the budget, or None for the method's published epochs.
+        evaluations: how often to call ``look`` (evenly spread, the last step included); None
+            means after every epoch.
+        device: where networks live.
+        report: call it with a :class:`Progress` now and then.
+        look: call it with the epoch when the method may be scored; the runner keeps predictions
+            and decides later which epoch counts.  It must be called at least once, at the end.
+    """
+
+    seed: int
+    steps: int | None
+    evaluations: int | None
+    report: Callable[[Progress], None]
+    look: Callable[[int], None]
+    device: torch.device = torch.device("cpu")
+
+    def generator(self, use: str) -> torch.Generator:
+        """Return a random stream of its own for ``use``."""
+        return torch.Generator().manual_seed(seed(self.seed, use=use))
+
+
+class Method(ABC):
+    """Anything that can learn scores from batches and predict them with modalities missing.
+
+    The constructor stores settings and does no work; a second ``fit`` forgets the first.
+    """
+
+    card: ClassVar[MethodCard]
+    test_window: str = "centre"
+    """``"centre"``: the middle T clips at test; ``"full"``: the whole video."""
+
+    def __init__(self, task: Task, settings: Mapping[str, Setting] | None = None) -> None:
+        """Store the task and the settings (the card's, where none are given)."""
+        self.task = task
+        self.settings = self.card.resolve(task.dataset, task.class_name, {}) | dict(settings or {})
+
+    @abstractmethod
+    def fit(self, train: Split, context: FitContext) -> None:
+        """Learn from the training part; call ``context.look`` when the method may be scored."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Tensor:
+        """Return (B,) normalised scores.  Missing values in the batch are NaN: use the masks."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return everything learned, as tensors."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Become the method whose :meth:`state` this was."""
+
+    def parameters(self) -> int:
+        """Return how many numbers are learned."""
+        return sum(x.numel() for x in self.state().values())
+
+    def predict_scenarios(self, batch: Batch, available: Tensor) -> Tensor:
+        """Return (S, B) scores under S scenarios; override to share work between them.
+
+        Args:
+            batch: complete as far as the data are.
+            available: (S, B, M) bool, what each scenario shows.
+        """
+        return torch.stack([self.predict(withhold(batch, shown)) for shown in available])
+
+
+class TorchMethod(Method):
+    """A network trained by the shared loop.
+
+    A network is split where knowledge of one modality ends: :meth:`encode` sees one stream at a
+    time and only samples that have it; :meth:`score` sees the encodings.  The seven subsets of a
+    test then need each encoding once, and nothing can leak from a withheld stream.
+    """
+
+    net: nn.Module
+
+    @abstractmethod
+    def build(self, task: Task) -> nn.Module:
+        """Return the untrained network."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return named loss terms, whose sum is minimised; ``generator`` draws training masks."""
+
+    @abstractmethod
+    def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
+        """Encode one stream of samples that have it.
+
+        Args:
+            modality: which stream.
+            features: (R, T, D).
+            valid: (R, T) bool, False on padding.
+
+        Returns:
+            (R, …) anything :meth:`score` understands.
+        """
+
+    @abstractmethod
+    def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
+        """Return (B,) normalised scores.
+
+        Args:
+            encoded: stream -> (B, …); NaN in rows where the stream is not available.  A stream
+                that no sample of the batch has may be absent.
+            available: (B, M) bool in the order of ``task.modalities``.
+            valid: (B, T) bool.
+        """
+
+    def score_subsets(
+        self, encoded: Mapping[str, Tensor], subsets: Tensor, valid: Tensor
+    ) -> Tensor:
+        """Return (S, B) scores for S subsets, each shown to every sample; override to share work.
+
+        Args:
+            encoded: stream -> (B, …), complete.
+            subsets: (S, M) bool.
+            valid: (B, T) bool.
+        """
+        scores = []
+        for subset in subsets:
+            shown = {m: e for m, e in encoded.items() if subset[list(self.task.modalities).index(m)]}
+            scores.append(self.score(shown, subset.expand(len(valid), -1), valid))
+        return torch.stack(scores)
+
+    def fit(self, train: Split, context: FitContext) -> None:
+        """Train with the shared loop."""
+        from aqabench.train.loop import train_network
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed(context.seed, use="weights"))
+            self.net = self.build(self.task).to(context.device)
+        train_network(self, train, context)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Encode the rows that have each stream, then score."""
+        self.net.eval()
+        with torch.inference_mode():
+            encoded = self._encode_rows(batch, batch.available)
+            return self.score(encoded, batch.available, batch.valid)
+
+    def predict_scenarios(self, batch: Batch, available: Tensor) -> Tensor:
+        """Encode each stream once for all scenarios."""
+        self.net.eval()
+        shown = available & batch.available  # (S, B, M)
+        with torch.inference_mode():
+            encoded = self._encode_rows(batch, shown.any(0))
+            if bool((shown == shown[:, :1]).all()) and bool(batch.available.all()):
+                return self.score_subsets(encoded, shown[:, 0], batch.valid)
+            scores = []
+            for mask in shown:
+                rows = {m: _blank(e, mask[:, self._column(m)]) for m, e in encoded.items()}
+                scores.append(self.score(rows, mask, batch.valid))
+            return torch.stack(scores)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the network's state dict."""
+        return {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Build the network and load the weights."""
+        self.net = self.build(self.task)
+        self.net.load_state_dict(dict(state))
+
+    def parameters(self) -> int:
+        """Return the number of trainable parameters."""
+        return sum(p.numel() for p in self.net.parameters() if p.requires_grad)
+
+    def _column(self, modality: str) -> int:
+        return list(self.task.modalities).index(modality)
+
+    def _encode_rows(self, batch: Batch, wanted: Tensor) -> dict[str, Tensor]:
+        encoded: dict[str, Tensor] = {}
+        for m in self.task.modalities:
+            rows = wanted[:, self._column(m)]
+            if bool(rows.all()):
+                encoded[m] = self.encode(m, batch.features[m], batch.valid)
+            elif bool(rows.any()):
+                part = self.encode(m, batch.features[m][rows], batch.valid[rows])
+                full = part.new_full((len(batch), *part.shape[1:]), float("nan"))
+                full[rows] = part
+                encoded[m] = full
+        return encoded
+
+
+def _blank(encoded: Tensor, rows: Tensor) -> Tensor:
+    shape = (-1, *(1,) * (encoded.dim() - 1))
+    return torch.where(rows.view(shape), encoded, torch.tensor(float("nan")))

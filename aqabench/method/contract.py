@@ -1,0 +1,312 @@
+"""The contract: what every method must keep, as small named checks.
+
+``aqabench check NAME`` and the test suite run the same list over every method, ours or yours.  A
+method may opt out of a check only with a reason on its card, which the board shows; an opt-out
+that is not needed is itself a failure, so none can outlive its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aqabench.data.batch import Batch, Split, withhold
+from aqabench.data.features import FeatureSet
+from aqabench.data.simulator import simulate
+from aqabench.method.base import FitContext, Method, Task
+from aqabench.method.registry import Registry
+from aqabench.protocol.schema import ClassSpec, DatasetSpec, ModalitySpec
+from aqabench.stats import spearman
+
+TOLERANCE = 1e-5
+"""Largest difference between normalised scores that rounding in float32 may make."""
+LEARNS = 0.4
+"""Spearman on the simulator's test videos, all modalities, that learning must reach."""
+STEPS, LEARNING_STEPS, CLIPS, BATCH = 3, 120, 24, 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check went."""
+
+    check: str
+    status: Literal["passed", "failed", "opted out"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a check may use: a method's class, a small task, and a trained example."""
+
+    kind: type[Method]
+    task: Task
+    train: Split
+    test: Split
+    method: Method
+
+    def fitted(self, seed: int = 1, steps: int = STEPS) -> Method:
+        """Return a freshly trained method."""
+        return _fit(self.kind(self.task), self.train, seed, steps)
+
+    @property
+    def batch(self) -> Batch:
+        """A few complete test samples."""
+        return self.test.fixed_batches(self.method.test_window, CLIPS, BATCH)[0]
+
+    def subsets(self) -> Iterator[Tensor]:
+        """Yield every non-empty subset of the modalities as (M,) bool."""
+        count = len(self.task.modalities)
+        for size in range(1, count + 1):
+            for chosen in combinations(range(count), size):
+                mask = torch.zeros(count, dtype=torch.bool)
+                mask[list(chosen)] = True
+                yield mask
+
+    def shown(self, subset: Tensor) -> Tensor:
+        """Return (B, M): the same subset for every sample."""
+        return subset.expand(len(self.batch), -1)
+
+
+Check = Callable[[Bench], str]
+"""Returns what went wrong, or an empty string."""
+
+
+def check_method(registry: Registry, name: str) -> list[Result]:
+    """Run every check on one method.
+
+    Raises:
+        UnknownNameError, MethodError: no such method, or its file is broken.
+    """
+    kind = registry.load(name)
+    spec = _small_dataset()
+    data = simulate(spec, seed=0)
+    task, train, test = _task(spec, data)
+    try:
+        method = _fit(kind(task), train, 1, STEPS)
+    except Exception as error:
+        return [Result("fits", "failed", f"{type(error).__name__}: {error}")]
+    bench = Bench(kind, task, train, test, method)
+    return [_run(check, bench, kind.card.opt_outs) for check in CHECKS.values()]
+
+
+def _run(check: Check, bench: Bench, opt_outs: Mapping[str, str]) -> Result:
+    name = check.__name__
+    try:
+        problem = check(bench)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    reason = opt_outs.get(name)
+    if reason is None:
+        return Result(name, "failed" if problem else "passed", problem)
+    if problem:
+        return Result(name, "opted out", reason)
+    return Result(name, "failed", "passes although the card opts out of it: delete the opt-out")
+
+
+def fits(bench: Bench) -> str:
+    """Training ends and lets the runner look at least once, at the end."""
+    looks: list[int] = []
+    context = FitContext(1, STEPS, 1, lambda _: None, looks.append)
+    bench.kind(bench.task).fit(bench.train, context)
+    return "" if looks else "fit never called context.look, so there is nothing to score"
+
+
+def missing_cannot_matter(bench: Bench) -> str:
+    """Whatever lies under a missing modality, the output is the same to the bit."""
+    for subset in bench.subsets():
+        hidden = withhold(bench.batch, bench.shown(subset))
+        expected = bench.method.predict(hidden)
+        if not bool(torch.isfinite(expected).all()):
+            return f"{_name(bench, subset)} shown: predictions are not finite, so NaN was touched"
+        for garbage in (0.0, 1e6):
+            filled = {m: torch.nan_to_num(x, nan=garbage) for m, x in hidden.features.items()}
+            if not torch.equal(bench.method.predict(replace(hidden, features=filled)), expected):
+                return f"{_name(bench, subset)} shown: the output depends on hidden values"
+    return ""
+
+
+def padding_cannot_matter(bench: Bench) -> str:
+    """Invalid time steps at the end change nothing, whatever they hold."""
+    for garbage in (0.0, 3.0):
+        padded = _padded(bench.batch, steps=5, value=garbage)
+        gap = _gap(bench.method.predict(padded), bench.method.predict(bench.batch))
+        if gap > TOLERANCE:
+            return f"5 padded steps of {garbage:g} change a score by {gap:.2g}"
+    return ""
+
+
+def alone_equals_batch(bench: Bench) -> str:
+    """A sample by itself scores as it does among others."""
+    together = bench.method.predict(bench.batch)
+    alone = torch.cat([bench.method.predict(bench.batch.take([i])) for i in range(BATCH)])
+    gap = _gap(alone, together)
+    return f"a sample alone differs by {gap:.2g}" if gap > TOLERANCE else ""
+
+
+def order_cannot_matter(bench: Bench) -> str:
+    """Permuting the samples permutes the scores."""
+    order = list(reversed(range(BATCH)))
+    gap = _gap(bench.method.predict(bench.batch.take(order)), bench.method.predict(bench.batch)[order])
+    return f"another order of the samples changes a score by {gap:.2g}" if gap > TOLERANCE else ""
+
+
+def mixed_patterns(bench: Bench) -> str:
+    """Samples with different modalities in one batch score as in batches of their own."""
+    patterns = list(bench.subsets())
+    mask = torch.stack([patterns[i % len(patterns)] for i in range(BATCH)])
+    mixed = bench.method.predict(withhold(bench.batch, mask))
+    for pattern in patterns:
+        rows = (mask == pattern).all(1)
+        if not bool(rows.any()):
+            continue
+        own = bench.method.predict(withhold(bench.batch, bench.shown(pattern)))
+        gap = _gap(mixed[rows], own[rows])
+        if gap > TOLERANCE:
+            return f"{_name(bench, pattern)} among other patterns differs by {gap:.2g}"
+    return ""
+
+
+def shared_pass(bench: Bench) -> str:
+    """Scoring all scenarios at once gives what scoring each by itself gives."""
+    subsets = torch.stack(list(bench.subsets()))
+    shown = subsets[:, None, :].expand(-1, BATCH, -1)
+    at_once = bench.method.predict_scenarios(bench.batch, shown)
+    if at_once.shape != (len(subsets), BATCH):
+        return f"predict_scenarios gives shape {tuple(at_once.shape)}, not (scenarios, samples)"
+    for scores, mask in zip(at_once, shown, strict=True):
+        gap = _gap(scores, bench.method.predict(withhold(bench.batch, mask)))
+        if not gap <= TOLERANCE:
+            return f"{_name(bench, mask[0])} scored with the others differs by {gap:.2g}"
+    return ""
+
+
+def one_sample(bench: Bench) -> str:
+    """A batch of one works under every subset."""
+    for subset in bench.subsets():
+        one = withhold(bench.batch.take([0]), subset[None])
+        if bench.method.predict(one).shape != (1,):
+            return f"{_name(bench, subset)}: the shape is not (1,)"
+    return ""
+
+
+def same_seed_same_result(bench: Bench) -> str:
+    """Training twice with one seed gives the same scores to the bit and leaves torch's state."""
+    before = torch.random.get_rng_state()
+    first, second = bench.fitted(seed=5), bench.fitted(seed=5)
+    if not torch.equal(before, torch.random.get_rng_state()):
+        return "training disturbs the global random state; use context.generator"
+    gap = _gap(first.predict(bench.batch), second.predict(bench.batch))
+    return f"two trainings with one seed differ by {gap:.2g}" if gap > 0 else ""
+
+
+def refit_forgets(bench: Bench) -> str:
+    """A second fit starts afresh."""
+    again = _fit(_fit(bench.kind(bench.task), bench.train, 3, STEPS), bench.train, 5, STEPS)
+    gap = _gap(again.predict(bench.batch), bench.fitted(seed=5).predict(bench.batch))
+    return f"a second fit remembers the first: {gap:.2g}" if gap > 0 else ""
+
+
+def state_round_trip(bench: Bench) -> str:
+    """A method rebuilt from its state scores the same to the bit."""
+    copy = bench.kind(bench.task)
+    copy.load_state(bench.method.state())
+    gap = _gap(copy.predict(bench.batch), bench.method.predict(bench.batch))
+    return f"the state does not hold everything: {gap:.2g}" if gap > 0 else ""
+
+
+def predicting_changes_nothing(bench: Bench) -> str:
+    """Scoring is repeatable: no dropout, no running statistics, no random draws."""
+    first = bench.method.predict(bench.batch)
+    bench.method.predict(_padded(bench.batch, steps=3, value=1.0))
+    gap = _gap(bench.method.predict(bench.batch), first)
+    return f"the same samples score differently the second time: {gap:.2g}" if gap > 0 else ""
+
+
+def learns(bench: Bench) -> str:
+    """Within a small budget it ranks the simulator's test videos clearly better than chance."""
+    method = bench.fitted(seed=1, steps=LEARNING_STEPS)
+    batches = bench.test.fixed_batches(method.test_window, CLIPS, 64)
+    predictions = np.concatenate([method.predict(b).double().numpy() for b in batches])
+    rho = float(spearman(bench.test.points, predictions))
+    return "" if rho >= LEARNS else f"Spearman {rho:.2f} on simulated test videos, needs {LEARNS}"
+
+
+CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        fits,
+        missing_cannot_matter,
+        padding_cannot_matter,
+        alone_equals_batch,
+        order_cannot_matter,
+        mixed_patterns,
+        shared_pass,
+        one_sample,
+        same_seed_same_result,
+        refit_forgets,
+        state_round_trip,
+        predicting_changes_nothing,
+        learns,
+    )
+}
+
+
+def _small_dataset() -> DatasetSpec:
+    """Return a data set small enough for seconds, with the field's three streams."""
+    return DatasetSpec(
+        name="contract",
+        version=1,
+        title="contract",
+        about="small simulated data for the contract",
+        modalities=tuple(
+            ModalitySpec(name=name, symbol=symbol, width=width)
+            for name, symbol, width in (("video", "v", 48), ("audio", "a", 32), ("flow", "f", 48))
+        ),
+        classes=(ClassSpec(name="score", bounds=(0.0, 30.0), train=240, test=80),),
+        same_videos=True,
+        clip_length=CLIPS,
+    )
+
+
+def _task(spec: DatasetSpec, data: FeatureSet) -> tuple[Task, Split, Split]:
+    streams = [m.name for m in spec.modalities]
+    train, test = (
+        Split(data, data.rows("score", part), spec.classes[0], streams)
+        for part in ("train", "test")
+    )
+    symbols = {m.name: m.symbol for m in spec.modalities}
+    return Task(spec.name, "score", train.widths, symbols, CLIPS), train, test
+
+
+def _fit(method: Method, train: Split, seed: int, steps: int) -> Method:
+    method.fit(train, FitContext(seed, steps, 1, lambda _: None, lambda _: None))
+    return method
+
+
+def _padded(batch: Batch, steps: int, value: float) -> Batch:
+    """Append invalid steps that hold ``value``."""
+
+    def extend(x: Tensor, fill: float) -> Tensor:
+        return torch.cat([x, x.new_full((len(x), steps, *x.shape[2:]), fill)], dim=1)
+
+    return replace(
+        batch,
+        features={m: extend(x, value) for m, x in batch.features.items()},
+        observed=extend(batch.observed, False),
+        valid=extend(batch.valid, False),
+    )
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def _name(bench: Bench, subset: Tensor) -> str:
+    pairs = zip(bench.task.modalities, subset, strict=True)
+    return "".join(bench.task.symbols[m] for m, shown in pairs if shown)

@@ -1,0 +1,102 @@
+"""The protocols and data sets that come with aqabench, by name, and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aqabench.errors import Fault, ProtocolError, UnknownNameError, nearest
+from aqabench.protocol.digest import digest
+from aqabench.protocol.document import Document, Loc
+from aqabench.protocol.load import NEXT_STEP, load_marked, load_model
+from aqabench.protocol.schema import DatasetSpec, Protocol
+from aqabench.resources import folder
+
+PROSE = {"title", "question", "about"}
+"""Fields that explain and change no number; they stay out of the digest."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A protocol together with its data set."""
+
+    protocol: Protocol
+    dataset: DatasetSpec
+    digest: str
+
+
+def protocol_names() -> list[str]:
+    """Return the names of the shipped protocols, sorted."""
+    return sorted(p.stem for p in folder("protocols").glob("*.yaml"))
+
+
+def dataset_names() -> list[str]:
+    """Return the names of the shipped data sets, sorted."""
+    return sorted(p.stem for p in (folder("protocols") / "datasets").glob("*.yaml"))
+
+
+def load_dataset(name: str) -> DatasetSpec:
+    """Return a data set by name.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        ProtocolError: its file is wrong; lists all faults.
+    """
+    if name not in dataset_names():
+        raise UnknownNameError("data set", name, dataset_names(), "aqabench list datasets")
+    return load_model(folder("protocols") / "datasets" / f"{name}.yaml", DatasetSpec)
+
+
+def load_protocol(name: str) -> Asked:
+    """Return a protocol by name, or by the path of a YAML file, with its data set.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        ProtocolError: the file is wrong; lists all faults.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in protocol_names():
+            raise UnknownNameError("protocol", name, protocol_names(), "aqabench list protocols")
+        path = folder("protocols") / f"{name}.yaml"
+    protocol, document = load_marked(path, Protocol)
+    dataset = _dataset_of(protocol, document)
+    return Asked(protocol, dataset, protocol_digest(protocol, dataset))
+
+
+def protocol_digest(protocol: Protocol, dataset: DatasetSpec) -> str:
+    """Return sha256 of everything in a protocol and its data set that can change a number.
+
+    The list of seeds is left out: it says which runs to make, not what a run is.
+    """
+    text = digest(protocol, exclude=PROSE | {"seeds"}) + digest(dataset, exclude=PROSE)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
+    """Return the data set of a protocol, after checking that it has what the protocol names."""
+    names = dataset_names()
+    faults = _unknown(document, ("dataset",), protocol.dataset, names)
+    if not faults:
+        dataset = load_dataset(protocol.dataset)
+        classes = [c.name for c in dataset.classes]
+        streams = [m.name for m in dataset.modalities]
+        for i, name in enumerate(protocol.classes):
+            faults += _unknown(document, ("classes", i), name, classes)
+        for i, name in enumerate(protocol.modalities):
+            faults += _unknown(document, ("modalities", i), name, streams)
+        used = [m for m in streams if m in protocol.modalities]
+        if not faults and list(protocol.modalities) != used:
+            order = f"must be in the order of the data set: {', '.join(used)}"
+            faults.append(document.fault(("modalities",), order, key=True))
+    if faults:
+        raise ProtocolError(f"{document.name} cannot be used. {NEXT_STEP}", faults)
+    return dataset
+
+
+def _unknown(document: Document, loc: Loc, value: str, known: list[str]) -> list[Fault]:
+    if value in known:
+        return []
+    problem = f"'{value}' is not one of {', '.join(known)}"
+    return [document.fault(loc, problem, suggestion=nearest(value, known) or "")]

@@ -1,0 +1,199 @@
+"""What is asked: the frozen types a protocol or data-set file turns into.
+
+These classes hold no path and no machine; everything that changes a number is here and enters the
+digest.  Reading files, and saying what is wrong in them, is :mod:`aqabench.protocol.load`'s work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+"""File-name-safe: lower case letters, digits, dot, dash, underscore."""
+SelectionRule = Literal["val", "last", "oracle"]
+SELECTION_RULES: tuple[SelectionRule, ...] = ("val", "last", "oracle")
+DataKind = Literal["real", "simulated"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModalitySpec(_Frozen):
+    """One feature stream of a data set."""
+
+    name: Name = Field(description="Key of the stream in a batch, e.g. video.")
+    symbol: Annotated[str, Field(pattern=r"^[a-z]{1,3}$")] = Field(
+        description="Short form that names subsets: v and a make the subset va."
+    )
+    width: Annotated[int, Field(ge=1, le=65536)] = Field(description="Feature width D.")
+
+
+class ClassSpec(_Frozen):
+    """One score to predict; one model is trained for each."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32)]
+    bounds: tuple[float, float] = Field(
+        description="Declared lowest and highest score in judge points; targets are scaled by them."
+    )
+    train: Annotated[int, Field(ge=2)] = Field(description="Videos in the official training list.")
+    test: Annotated[int, Field(ge=2)] = Field(description="Videos in the official test list.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.bounds[0] < self.bounds[1]:
+            raise ValueError("the first bound must be below the second")
+        return self
+
+
+class DatasetSpec(_Frozen):
+    """A data set as its authors publish it: streams, scores, official split."""
+
+    name: Name
+    version: Annotated[int, Field(ge=1)]
+    title: str = Field(description="How papers write the name.")
+    about: str = Field(description="One paragraph: what is scored, by whom, where features are.")
+    modalities: Annotated[tuple[ModalitySpec, ...], Field(min_length=1, max_length=8)]
+    classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1)]
+    same_videos: bool = Field(
+        description="Are the classes several scores of the same videos (True), or disjoint sets?"
+    )
+    clip_length: Annotated[int, Field(ge=1)] = Field(
+        description="Clips T of a training window, as published."
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for what in ("name", "symbol"):
+            values = [getattr(modality, what) for modality in self.modalities]
+            if len(set(values)) < len(values):
+                raise ValueError(f"two modalities have the same {what}")
+        names = [c.name for c in self.classes]
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have the same name")
+        return self
+
+
+class ValidationSpec(_Frozen):
+    """The part of the training list that selects the epoch; the same videos for every method."""
+
+    fraction: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.15, description="Share of the training list."
+    )
+    strata: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=5, description="Score quantile groups that the part is drawn from evenly."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=20260, description="Seed of the draw.")
+
+
+class SplitSpec(_Frozen):
+    """Which videos train, select and test."""
+
+    scheme: Literal["official"] = Field(
+        default="official", description="official: the lists published with the data set."
+    )
+    validation: ValidationSpec | None = Field(
+        default=ValidationSpec(),
+        description="null trains on the whole list; then there is nothing to select on but test.",
+    )
+
+
+class SubsetsScenario(_Frozen):
+    """Whole modalities missing: one scenario for each shown subset (FIX7 for three)."""
+
+    kind: Literal["subsets"]
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None, description="Keep subsets of these sizes only; null keeps all 2^M - 1."
+    )
+
+
+ScenarioSpec = SubsetsScenario
+
+
+class AverageSpec(_Frozen):
+    """The headline number: Fisher-z mean of Spearman, arithmetic mean of MSE."""
+
+    name: str = Field(description="Column title, e.g. Avg6.")
+    over: Literal["incomplete", "all"] = Field(
+        description="incomplete leaves the scenario with every modality out."
+    )
+
+
+class Protocol(_Frozen):
+    """One question asked of every method in the same way."""
+
+    name: Name
+    version: Annotated[int, Field(ge=1)] = Field(
+        description="Must rise with any change that can change a number."
+    )
+    title: str
+    question: str = Field(description="One paragraph: what this protocol finds out.")
+    dataset: Name
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    modalities: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Streams that methods may use, in the data set's order."
+    )
+    split: SplitSpec = SplitSpec()
+    training: Literal["complete"] = Field(
+        default="complete", description="complete: every training video has every modality."
+    )
+    scenarios: Annotated[tuple[ScenarioSpec, ...], Field(min_length=1)]
+    average: AverageSpec
+    selection: SelectionRule = Field(
+        default="val", description="The rule that ranks the board; the others are shown beside it."
+    )
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.selection == "val" and self.split.validation is None:
+            raise ValueError("selection 'val' needs a validation part; use 'last' or 'oracle'")
+        for what in ("classes", "modalities", "seeds"):
+            values = getattr(self, what)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} are listed twice")
+        return self
+
+
+class Budget(_Frozen):
+    """How much training every method gets."""
+
+    name: Literal["quick", "standard", "paper"]
+    about: str
+    steps: int | None = Field(description="Optimiser steps; None follows the published epochs.")
+    stride: int = Field(description="Every how-manyth clip is used; 1 uses all.")
+    evaluations: int | None = Field(description="Looks at val and test; None looks every epoch.")
+    seeds: int = Field(description="How many of the protocol's seeds run by default.")
+
+
+BUDGETS: dict[str, Budget] = {
+    budget.name: budget
+    for budget in (
+        Budget(
+            name="quick",
+            about="seconds to minutes on a laptop: few steps on every 6th clip; a first look only",
+            steps=80,
+            stride=6,
+            evaluations=4,
+            seeds=1,
+        ),
+        Budget(
+            name="standard",
+            about="equal optimiser steps for every method, all clips",
+            steps=2000,
+            stride=1,
+            evaluations=20,
+            seeds=3,
+        ),
+        Budget(
+            name="paper",
+            about="the published epochs of each method and class, a look after every epoch",
+            steps=None,
+            stride=1,
+            evaluations=None,
+            seeds=1,
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""What happened: plans, records, the store, and the execution of runs."""

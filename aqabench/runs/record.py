@@ -1,0 +1,75 @@
+"""What is kept of a run, as a schema.
+
+A record holds identity, curves, cost and environment.  Scores are recomputed from the stored
+predictions whenever they are shown; a record never carries a number that cannot be.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aqabench.protocol.schema import DataKind
+
+FORMAT = 1
+
+
+class Cost(BaseModel):
+    """What a run took."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parameters: int | None = Field(description="Learned numbers.")
+    fit_seconds: float = Field(description="Wall time of training, without the looks at val/test.")
+    look_seconds: float = Field(description="Wall time of scoring val and test, all looks.")
+    peak_memory_bytes: int = Field(description="Largest resident size of the process so far.")
+    device: str
+    threads: int
+
+
+class RunRecord(BaseModel):
+    """One run, finished or failed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    key: str
+    status: Literal["finished", "failed"]
+    error: str = ""
+    traceback: str = ""
+    identity: dict[str, Any]
+    dataset: str
+    protocol_version: int
+    title: str = Field(description="The method's name in tables.")
+    opt_outs: dict[str, str] = Field(default_factory=dict)
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings given by hand; they make a row of their own."
+    )
+    scenarios: tuple[str, ...]
+    selected_epochs: dict[str, int] = Field(default_factory=dict)
+    samples: dict[str, int] = Field(default_factory=dict, description="Videos per part.")
+    cost: Cost | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    started: str = Field(description="UTC, ISO 8601.")
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.identity["method"])
+
+    @property
+    def class_name(self) -> str:
+        """Name of the class."""
+        return str(self.identity["class_name"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self.identity["seed"])
+
+    @property
+    def data_kind(self) -> DataKind:
+        """Real or simulated."""
+        kind: DataKind = self.identity["data_kind"]
+        return kind

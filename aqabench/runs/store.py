@@ -1,0 +1,185 @@
+"""The store: one directory per run, readable without aqabench, never half a run.
+
+``<root>/<protocol>/<method>/<key>/`` holds ``predictions.csv.gz``, ``metrics.jsonl`` and, written
+last by renaming it into place, ``record.json``: where that file is, the run is complete.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import ValidationError
+
+from aqabench.disk import home, replace_file, storing
+from aqabench.errors import StoreError
+from aqabench.runs.record import RunRecord
+
+RECORD, PREDICTIONS, METRICS = "record.json", "predictions.csv.gz", "metrics.jsonl"
+COLUMNS = ("rule", "part", "scenario", "sample_id", "score", "prediction")
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """Runs on disk below one folder."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> RunStore:
+        """Return the store below :func:`home`."""
+        return cls(home() / "runs")
+
+    def directory(self, protocol: str, method: str, key: str) -> Path:
+        """Return where a run lies or will lie."""
+        return self.root / protocol / method / key
+
+    def find(self, protocol: str, method: str, key: str) -> RunRecord | None:
+        """Return the record of a run, or None if it is not there or was cut off."""
+        path = self.directory(protocol, method, key) / RECORD
+        return _read_record(path) if path.is_file() else None
+
+    def write(
+        self,
+        record: RunRecord,
+        predictions: pd.DataFrame | None,
+        curve: Iterable[Mapping[str, Any]],
+    ) -> Path:
+        """Keep a run; its record comes last.
+
+        Args:
+            record: finished or failed.
+            predictions: columns rule, part, scenario, sample_id, score, prediction (judge
+                points); None for a failed run.
+            curve: one line per look.
+
+        Raises:
+            StoreError: the disk is full or may not be written; nothing stored before is touched.
+        """
+        target = self.directory(str(record.identity["protocol"]), record.method, record.key)
+        with storing(target):
+            target.mkdir(parents=True, exist_ok=True)
+            if predictions is not None:
+                text = predictions[list(COLUMNS)].to_csv(index=False, float_format="%.9g")
+                replace_file(target / PREDICTIONS, _gzipped(text))
+            lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in curve)
+            replace_file(target / METRICS, lines.encode())
+            replace_file(target / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+        return target
+
+    def records(self, protocol: str | None = None) -> Iterator[RunRecord]:
+        """Yield all records, of one protocol or of all, in the order of their paths.
+
+        Raises:
+            StoreError: a record is not one; names the file.
+        """
+        pattern = f"{protocol or '*'}/*/*/{RECORD}"
+        for path in sorted(self.root.glob(pattern)):
+            yield _read_record(path)
+
+    def predictions(self, record: RunRecord) -> pd.DataFrame:
+        """Return the stored predictions of a finished run.
+
+        Raises:
+            StoreError: the file is absent or damaged.
+        """
+        folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
+        path = folder / PREDICTIONS
+        try:
+            frame = pd.read_csv(path, dtype={"sample_id": str}, float_precision="round_trip")
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(
+                f"The predictions in {path} cannot be read ({error}). Delete the folder {folder} "
+                "and run the same 'aqabench run' again: only this run is repeated."
+            ) from error
+        if tuple(frame.columns) != COLUMNS:
+            raise StoreError(
+                f"{path} has the columns {', '.join(frame.columns)}, expected "
+                f"{', '.join(COLUMNS)}. Delete the folder {folder} and run again."
+            )
+        return frame
+
+    def curve(self, record: RunRecord) -> list[dict[str, Any]]:
+        """Return the looks of a run, in order."""
+        folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
+        lines = (folder / METRICS).read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def discard_torn(self, protocol: str, method: str, key: str) -> None:
+        """Remove what a killed process left of a run, so that it can be done again."""
+        folder = self.directory(protocol, method, key)
+        if folder.is_dir() and not (folder / RECORD).is_file():
+            with storing(folder):
+                shutil.rmtree(folder)
+
+    def require_writable(self, need_bytes: int = 16 * 2**20) -> None:
+        """Refuse to start runs whose results could not be kept.
+
+        Raises:
+            StoreError: not writable, or less than ``need_bytes`` free.
+        """
+        with storing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{uuid.uuid4().hex}"
+            try:
+                probe.write_bytes(b"\0" * 4096)
+            finally:
+                probe.unlink(missing_ok=True)
+            free = shutil.disk_usage(self.root).free
+        if free < need_bytes:
+            raise StoreError(
+                f"Only {free / 2**20:.0f} MiB are free below {self.root}, at least "
+                f"{need_bytes / 2**20:.0f} MiB are needed. Free some space or choose another "
+                "place: --store FOLDER"
+            )
+
+
+def prediction_frame(
+    rule: str,
+    part: str,
+    scenarios: Iterable[str],
+    ids: Iterable[str],
+    scores: npt.NDArray[np.float64],
+    predictions: npt.NDArray[np.float64],
+) -> pd.DataFrame:
+    """Return (S * n) rows of predictions in the store's columns; ``predictions`` is (S, n)."""
+    names, samples = list(scenarios), list(ids)
+    return pd.DataFrame(
+        {
+            "rule": rule,
+            "part": part,
+            "scenario": np.repeat(names, len(samples)),
+            "sample_id": np.tile(samples, len(names)),
+            "score": np.tile(scores, len(names)),
+            "prediction": predictions.reshape(-1),
+        }
+    )
+
+
+def _read_record(path: Path) -> RunRecord:
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise StoreError(
+            f"{path} is not a run record of this version ({first}). Move the folder "
+            f"{path.parent} away and type the same command again."
+        ) from error
+
+
+def _gzipped(text: str) -> bytes:
+    """Compress so that equal text gives equal bytes."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as file:
+        file.write(text.encode())
+    return buffer.getvalue()

@@ -1,0 +1,80 @@
+"""Is a difference real?  Metrics, intervals and tests for 50 to 250 test videos.
+
+Numpy and scipy only, no torch, nothing else of aqabench but its errors.  The default test and
+interval are jackknife-Wald on Fisher z with a video as the unit; the studentised swap
+permutation is the cross-check.  Every result is a frozen object whose ``str()`` can be quoted,
+and an undefined case is a named outcome, never a zero.
+"""
+
+from aqabench.stats._cells import Cell, CellTable, bootstrap_z, prepare
+from aqabench.stats._kernel import bootstrap_rho, draw_counts, jackknife_rho, jackknife_z
+from aqabench.stats._results import (
+    Comparison,
+    Flag,
+    Interval,
+    LossComparison,
+    MetricValue,
+    Reason,
+    Status,
+)
+from aqabench.stats.averages import average_ci, compare_average, compare_runs
+from aqabench.stats.equivalence import Equivalence, non_inferiority, tost
+from aqabench.stats.intervals import correlation_ci, spearman_ci
+from aqabench.stats.losses import compare_mean_loss
+from aqabench.stats.metrics import fisher_mean, kendall, mse, normalised_mse, relative_l2, spearman
+from aqabench.stats.multiplicity import MaxT, PairTable, adjust, compare_all, draw_videos, max_t
+from aqabench.stats.paired import compare_correlations, compare_spearman
+from aqabench.stats.power import detectable_difference, difference_sd, power, required_n
+from aqabench.stats.published import Separability, separable
+from aqabench.stats.ranking import FriedmanNemenyi, TieGroups, friedman_nemenyi, tie_groups
+
+__all__ = [
+    "Cell",
+    "CellTable",
+    "Comparison",
+    "Equivalence",
+    "Flag",
+    "FriedmanNemenyi",
+    "Interval",
+    "LossComparison",
+    "MaxT",
+    "MetricValue",
+    "PairTable",
+    "Reason",
+    "Separability",
+    "Status",
+    "TieGroups",
+    "adjust",
+    "average_ci",
+    "bootstrap_rho",
+    "bootstrap_z",
+    "compare_all",
+    "compare_average",
+    "compare_correlations",
+    "compare_mean_loss",
+    "compare_runs",
+    "compare_spearman",
+    "correlation_ci",
+    "detectable_difference",
+    "difference_sd",
+    "draw_counts",
+    "draw_videos",
+    "fisher_mean",
+    "friedman_nemenyi",
+    "jackknife_rho",
+    "jackknife_z",
+    "kendall",
+    "max_t",
+    "mse",
+    "non_inferiority",
+    "normalised_mse",
+    "power",
+    "prepare",
+    "relative_l2",
+    "required_n",
+    "separable",
+    "spearman",
+    "spearman_ci",
+    "tie_groups",
+    "tost",
+]

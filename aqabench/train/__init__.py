@@ -1,0 +1,1 @@
+"""How it learns: the shared training loop and the evaluation of all scenarios in one pass."""

@@ -1,0 +1,126 @@
+"""The training loop that all networks share.
+
+Optimiser, cosine schedule, batches, and when the runner may look.  It knows the training part
+only: scoring is the runner's, behind ``context.look``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from aqabench.data.batch import Batch, Split
+from aqabench.errors import MethodError
+from aqabench.method.base import FitContext, Progress
+
+if TYPE_CHECKING:
+    from aqabench.method.base import TorchMethod
+
+REPORT_EVERY = 1
+FINAL_LR = 0.01
+"""The schedule ends at this share of the first learning rate (GDLT and MCMoE alike)."""
+
+
+def train_network(method: TorchMethod, train: Split, context: FitContext) -> None:
+    """Minimise ``method.loss`` over the training part.
+
+    Settings read from the method: ``optimizer`` (adam | adamw | sgd), ``lr``, ``weight_decay``,
+    ``batch_size`` and ``epochs`` (the published number, used when the budget names no steps).
+    The learning rate follows a cosine, epoch by epoch, to 1 % of its start.
+
+    Raises:
+        MethodError: a loss that is not finite; says at which step and which term.
+    """
+    settings = method.settings
+    batch_size = cast(int, settings["batch_size"])
+    per_epoch = _batches_per_epoch(len(train), batch_size)
+    steps = context.steps or cast(int, settings["epochs"]) * per_epoch
+    epochs = math.ceil(steps / per_epoch)
+    looks = _look_steps(steps, per_epoch, context.evaluations)
+    optimiser = _optimiser(method)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, T_max=epochs, eta_min=FINAL_LR * cast(float, settings["lr"])
+    )
+    batches = context.generator("batches")
+    masks = context.generator("masks")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.generator("dropout").initial_seed())
+        step = 0
+        for epoch in range(1, epochs + 1):
+            for batch in _epoch(train, method, batch_size, batches):
+                step += 1
+                losses = _step(method, batch, optimiser, masks, step)
+                if step % REPORT_EVERY == 0 or step == steps:
+                    context.report(Progress(step, steps, epoch, losses))
+                if step in looks:
+                    context.look(epoch)
+                if step == steps:
+                    return
+            schedule.step()
+
+
+def _epoch(
+    train: Split, method: TorchMethod, batch_size: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    return train.random_batches(batch_size, method.task.clip_length, generator)
+
+
+def _step(
+    method: TorchMethod,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    masks: torch.Generator,
+    step: int,
+) -> dict[str, float]:
+    method.net.train()
+    terms = method.loss(batch, masks)
+    total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    if not math.isfinite(float(total.detach())):
+        raise MethodError(
+            f"The loss of {method.card.name} is not finite at step {step}: "
+            + ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+            + ". Lower the learning rate, e.g. --set lr=1e-4, or run 'aqabench check "
+            + f"{method.card.name}' to see whether it touches missing values."
+        )
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return values
+
+
+def _optimiser(method: TorchMethod) -> torch.optim.Optimizer:
+    settings = method.settings
+    lr, decay = cast(float, settings["lr"]), cast(float, settings["weight_decay"])
+    parameters: list[nn.Parameter] = [p for p in method.net.parameters() if p.requires_grad]
+    match settings["optimizer"]:
+        case "adam":  # L2 in the gradient, as the published codes use it
+            return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+        case "sgd":
+            momentum = cast(float, settings.get("momentum", 0.9))
+            return torch.optim.SGD(
+                parameters, lr=lr, momentum=momentum, weight_decay=decay, fused=True
+            )
+        case other:
+            raise MethodError(
+                f"The 'optimizer' setting of {method.card.name} must be adam, adamw or sgd. "
+                f"Got {other!r} instead. Give one: --set optimizer=adam"
+            )
+
+
+def _batches_per_epoch(count: int, batch_size: int) -> int:
+    full, rest = divmod(count, batch_size)
+    # a last batch of one sample joins the one before it, see Split.random_batches
+    return max(1, full + (1 if rest > 1 or full == 0 else 0))
+
+
+def _look_steps(steps: int, per_epoch: int, evaluations: int | None) -> set[int]:
+    if evaluations is None:
+        return {*range(per_epoch, steps + 1, per_epoch), steps}
+    return {max(1, round(steps * k / evaluations)) for k in range(1, evaluations + 1)}

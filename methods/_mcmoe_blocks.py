@@ -1,0 +1,150 @@
+"""Parts of MCMoE's network: generator, expert, router, positional table.
+
+Each keeps the parameter names of the published state dict.  Nothing here knows of masks per
+sample, losses or switches; ``mcmoe.py`` does.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aqabench.nn.batch_norm import Statistics, normalise_apart, track
+from aqabench.nn.losses import mean_over_steps
+from aqabench.nn.projection import pointwise
+from aqabench.nn.transformer import Attention
+
+WIDTH = 256
+POSITIONS = 136
+"""Rows of the published positional table, and so the largest batch of the published network."""
+
+Seen = tuple[Statistics | None, Statistics | None]
+"""What the two norms of an expert saw in a training pass."""
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Return the (length, width) table of sines (even channels) and cosines (odd channels)."""
+    position = torch.arange(length, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], -1).flatten(1)
+
+
+class PositionTable(nn.Module):
+    """Holder of the published positional table under its published name."""
+
+    pe: Tensor
+
+    def __init__(self) -> None:
+        """Build the table (136, 1, 256)."""
+        super().__init__()
+        self.register_buffer("pe", sinusoid(POSITIONS, WIDTH)[:, None])
+
+
+class Generator(nn.Module):
+    """Imagines an absent modality from the present ones: two attentions and a gate."""
+
+    def __init__(self, constant: bool) -> None:
+        """Build it; a constant one (Q2) has no token."""
+        super().__init__()
+        self.cross_attn = nn.ModuleList([Attention(WIDTH, 4), Attention(WIDTH, 4)])
+        self.gate = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.Sigmoid())
+        self.token = None if constant else nn.Parameter(0.02 * torch.randn(WIDTH))
+
+    def forward(
+        self,
+        context: Tensor,
+        keep: Tensor | None = None,
+        steps: int = 1,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """Generate a stream.
+
+        Args:
+            context: (n, L, 256), present streams along time.
+            keep: (n, L) bool, steps of the context that exist, or None for all.
+            steps: length T of the stream.
+            valid: (n, T) bool, steps of the stream that exist, or None for all.
+
+        Returns:
+            (n, T, 256), or (n, 1, 256) from a constant generator, which stands for every step.
+        """
+        if self.token is None:
+            # Equal queries get equal answers: one stands for all T of them.
+            start, valid = context.new_zeros(1, 1, WIDTH), None
+        else:
+            code = sinusoid(steps, WIDTH).to(context)
+            start = (self.token + code)[None]  # (1, T, 256)
+        x = start
+        for attention in self.cross_attn:
+            x = attention(x, context, keep)
+        summary = torch.cat([mean_over_steps(x, valid), mean_over_steps(context, keep)], -1)
+        out: Tensor = self.gate(summary)[:, None] * x
+        return out
+
+
+class Expert(nn.Sequential):
+    """Convolution over three steps, batch norm, GELU, 1×1 convolution, batch norm."""
+
+    def __init__(self) -> None:
+        """Build an expert; the layers carry the indices 0, 1, 3, 4 of published state dicts."""
+        super().__init__(
+            nn.Conv1d(WIDTH, WIDTH // 2, 3, padding=1),
+            nn.BatchNorm1d(WIDTH // 2),
+            nn.GELU(),
+            nn.Conv1d(WIDTH // 2, WIDTH, 1),
+            nn.BatchNorm1d(WIDTH),
+        )
+
+    def forward(
+        self, x: Tensor, keep: Tensor | None = None, repeats: Tensor | None = None
+    ) -> tuple[Tensor, Seen]:
+        """Refine a stream, leaving running statistics alone (see :meth:`track`).
+
+        Args:
+            x: (n, L, 256), zero where ``keep`` is False.
+            keep: (n, L) bool or None.
+            repeats: (L,) how many steps each one stands for, see :func:`normalise_apart`.
+
+        Returns:
+            (n, L, 256), zero where ``keep`` is False, and the statistics of both norms.
+        """
+        conv, norm_in, _, out, norm_out = self
+        assert isinstance(conv, nn.Conv1d)
+        assert isinstance(out, nn.Conv1d)
+        assert isinstance(norm_in, nn.BatchNorm1d)
+        assert isinstance(norm_out, nn.BatchNorm1d)
+        # Channels stay last in memory: (n, L, C) seen as an (n, C, 1, L) image.
+        image = x[:, None].permute(0, 3, 1, 2)
+        hidden = functional.conv2d(image, conv.weight[:, :, None], conv.bias, padding=(0, 1))
+        hidden = hidden.permute(0, 2, 3, 1).squeeze(1)  # (n, L, 128)
+        if keep is not None:
+            hidden = hidden[keep]  # (N, 128)
+        hidden, seen_in = normalise_apart(norm_in, hidden, repeats)
+        y, seen_out = normalise_apart(norm_out, pointwise(out, functional.gelu(hidden)), repeats)
+        if keep is not None:
+            y = y.new_zeros(*x.shape).index_put((keep,), y)
+        return y, (seen_in, seen_out)
+
+    def track(self, seen: Seen) -> None:
+        """Move the running statistics by what a training pass saw; a test pass saw nothing."""
+        for norm, statistics in zip((self[1], self[4]), seen, strict=True):
+            if statistics is not None:
+                assert isinstance(norm, nn.BatchNorm1d)
+                track(norm, statistics)
+
+
+class Router(nn.Module):
+    """Weights of the three experts at every step of a stream."""
+
+    def __init__(self) -> None:
+        """Build the two layers."""
+        super().__init__()
+        self.fc1 = nn.Linear(WIDTH, WIDTH // 2)
+        self.fc2 = nn.Linear(WIDTH // 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (…, 3) weights, summing to 1, for (…, 256)."""
+        return torch.softmax(self.fc2(functional.gelu(self.fc1(x))), -1)

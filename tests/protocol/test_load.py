@@ -1,0 +1,700 @@
+"""The generic loader: models from YAML, every fault at once, and back again.
+
+The schema here has every shape that protocol files have: nested models, lists of models told apart
+by ``kind``, literals, enumerations, tuples, mappings, bounds, and validators over several keys.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aqabench.errors import Fault, ProtocolError
+from aqabench.protocol.load import NEXT_STEP, dump, load_marked, load_model
+from aqabench.protocol.misfit import Misfit, Note
+
+
+class Strict(BaseModel):
+    """Base of the test schema."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Level(Enum):
+    """An enumeration is written by its value."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+class Subsets(Strict):
+    """Kind ``subsets``."""
+
+    kind: Literal["subsets"]
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+
+
+class Rates(Strict):
+    """Kind ``rates``."""
+
+    kind: Literal["rates"]
+    rates: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    exact: bool = False
+
+
+class Block(Strict):
+    """Kind ``block``."""
+
+    kind: Literal["block"]
+    length: Annotated[int, Field(ge=1)]
+    level: Level = Level.LOW
+
+
+class Validation(Strict):
+    """Nested twice."""
+
+    fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    strata: Annotated[int, Field(ge=1)] = 5
+
+
+class Split(Strict):
+    """Nested once."""
+
+    scheme: Literal["official", "folds"]
+    validation: Validation | None = None
+
+
+class Plan(Strict):
+    """The root."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    dataset: Literal["fisv", "rg", "fs1000"]
+    split: Split
+    scenarios: Annotated[
+        tuple[Annotated[Subsets | Rates | Block, Field(discriminator="kind")], ...],
+        Field(min_length=1),
+    ]
+    bounds: tuple[float, float] = (0.0, 1.0)
+    patience: Literal["never"] | int = "never"
+    weights: dict[Annotated[str, Field(pattern="^[a-z]+$")], float] = {}
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        notes = [
+            Note(("seeds", place), "seed given twice", got=str(seed))
+            for place, seed in enumerate(self.seeds)
+            if seed in self.seeds[:place]
+        ]
+        if notes:
+            raise Misfit(*notes)
+        if self.bounds[0] > self.bounds[1]:
+            raise ValueError("the first bound must not be above the second")
+        return self
+
+
+GOOD = """\
+name: fisv-missing
+dataset: fisv
+split:
+  scheme: official
+  validation:
+    fraction: 0.15
+scenarios:
+  - kind: subsets
+    sizes: [1, 2]
+  - {kind: rates, rates: [0, 2e-1], exact: true}
+  - kind: block
+    length: 010
+    level: high
+bounds: [0, 45]
+seeds: [0, 1, 2]
+"""
+
+
+def faults(text: str | bytes | Path, model: type[BaseModel] = Plan) -> list[Fault]:
+    """Return what is wrong with a text, which must be something."""
+    with pytest.raises(ProtocolError) as caught:
+        load_model(text, model, name="f.yaml")
+    assert caught.value.exit_code == 2
+    return list(caught.value.faults)
+
+
+def said(text: str | bytes, model: type[BaseModel] = Plan) -> list[str]:
+    """Return the fault messages."""
+    return [str(fault).removeprefix("f.yaml:") for fault in faults(text, model)]
+
+
+def test_a_good_file_becomes_a_model() -> None:
+    plan = load_model(GOOD, Plan)
+    assert plan == Plan(
+        name="fisv-missing",
+        dataset="fisv",
+        split=Split(scheme="official", validation=Validation(fraction=0.15)),
+        scenarios=(
+            Subsets(kind="subsets", sizes=(1, 2)),
+            Rates(kind="rates", rates=(0.0, 0.2), exact=True),
+            Block(kind="block", length=10, level=Level.HIGH),
+        ),
+        bounds=(0.0, 45.0),
+        seeds=(0, 1, 2),
+    )
+    assert isinstance(plan.bounds[0], float)
+
+
+ONE_FAULT = {
+    "unknown key": (
+        ("fraction", "fracton"),
+        "6:5: split.validation.fracton: unknown key; did you mean 'fraction'?",
+    ),
+    "unknown key, far from all": (
+        ("seeds:", "xyzzy:"),
+        "15:1: xyzzy: unknown key; allowed here: name, dataset, split, scenarios, bounds,"
+        " patience, weights, seeds",
+    ),
+    "key at the wrong place": (
+        ("seeds: [0, 1, 2]", "strata: 3"),
+        "15:1: strata: unknown key; did you mean 'split.validation.strata'?",
+    ),
+    "key of another kind": (
+        ("sizes: [1, 2]", "length: 2"),
+        "9:5: scenarios[0].length: kind 'subsets' does not take this key; block does",
+    ),
+    "misspelt literal": (
+        ("fisv\n", "fivs\n"),  # the second of the two
+        "2:10: dataset: 'fivs' is not one of fisv, rg, fs1000; did you mean 'fisv'?",
+    ),
+    "misspelt member of an enumeration": (
+        ("high", "hihg"),
+        "13:12: scenarios[2].level: 'hihg' is not one of low, high; did you mean 'high'?",
+    ),
+    "wrong kind": (
+        ("subsets", "subset"),
+        "8:11: scenarios[0].kind: 'subset' is not one of subsets, rates, block;"
+        " did you mean 'subsets'?",
+    ),
+    "misspelt kind key": (
+        ("kind: subsets", "knid: subsets"),
+        "8:5: scenarios[0].knid: unknown key; did you mean 'kind'?",
+    ),
+    "no kind": (
+        ("kind: rates, ", ""),
+        "10:5: scenarios[1].kind: required key is missing; it must be one of subsets, rates, block",
+    ),
+    "no key in a nested model": (
+        ("    fraction: 0.15\n", "    strata: 3\n"),
+        "5:3: split.validation.fraction: required key is missing;"
+        " it must be a number above 0 and below 0.5",
+    ),
+    "no key in an item of a list": (
+        ("    length: 010\n", ""),
+        "11:5: scenarios[2].length: required key is missing;"
+        " it must be a whole number of at least 1",
+    ),
+    "no key at the top": (
+        ("dataset: fisv\n", ""),
+        "1:1: dataset: required key is missing; it must be one of fisv, rg, fs1000",
+    ),
+    "word for a number": (
+        ("010", "three"),
+        "12:13: scenarios[2].length: must be a whole number of at least 1 (got 'three')",
+    ),
+    "quoted number": (
+        ("010", "'3'"),
+        "12:13: scenarios[2].length: must be a whole number of at least 1, without quotes"
+        " (got '3')",
+    ),
+    "fraction for a whole number": (
+        ("010", "3.0"),
+        "12:13: scenarios[2].length: must be a whole number of at least 1 (got 3.0);"
+        " did you mean '3'?",
+    ),
+    "truth for a number": (
+        ("010", "true"),
+        "12:13: scenarios[2].length: must be a whole number of at least 1 (got true)",
+    ),
+    "out of bounds": (
+        ("2e-1", "2"),
+        "10:30: scenarios[1].rates[1]: must be a number from 0 to 1 (got 2)",
+    ),
+    "word for a truth": (
+        ("exact: true", "exact: yes"),
+        "10:44: scenarios[1].exact: must be true or false (got 'yes'); did you mean 'true'?",
+    ),
+    "number for a text": (
+        ("name: fisv-missing", "name: 2024"),
+        "1:7: name: must be a text of 1 to 40 characters; put it in quotes (got 2024)",
+    ),
+    "nothing": (
+        ("name: fisv-missing", "name:"),
+        "1:6: name: must be a text of 1 to 40 characters (got null)",
+    ),
+    "word for a list": (
+        ("seeds: [0, 1, 2]", "seeds: 0"),
+        "15:8: seeds: must be a list of at least 1 item, each a whole number (got 0)",
+    ),
+    "list too short": (
+        ("seeds: [0, 1, 2]", "seeds: []"),
+        "15:8: seeds: must be a list of at least 1 item, each a whole number (got a list of 0"
+        " items)",
+    ),
+    "pair of one": (
+        ("[0, 45]", "[0]"),
+        "14:9: bounds: must be a list of 2 items, each a number (got a list of 1 item)",
+    ),
+    "pair of three": (
+        ("[0, 45]", "[0, 1, 2]"),
+        "14:9: bounds: must be a list of 2 items, each a number (got a list of 3 items)",
+    ),
+    "number for a model": (
+        ("{kind: rates, rates: [0, 2e-1], exact: true}", "7"),
+        "10:5: scenarios[1]: must be a mapping whose 'kind' is one of subsets, rates, block"
+        " (got 7)",
+    ),
+    "number for an optional model": (
+        ("  validation:\n    fraction: 0.15\n", "  validation: 0.15\n"),
+        "5:15: split.validation: must be a mapping with the keys fraction, strata, or null"
+        " (got 0.15)",
+    ),
+    "no member of a union": (
+        ("seeds: [0, 1, 2]", "patience: nevr"),
+        "15:11: patience: must be 'never' or a whole number (got 'nevr'); did you mean 'never'?",
+    ),
+    "bad key of a mapping": (
+        ("seeds: [0, 1, 2]", "weights: {B: 1}"),
+        "15:11: weights.B: as a key, must be a text that matches ^[a-z]+$",
+    ),
+    "bad value of a mapping": (
+        ("seeds: [0, 1, 2]", "weights: {b: x}"),
+        "15:14: weights.b: must be a number (got 'x')",
+    ),
+    "validator that names the place": (
+        ("[0, 1, 2]", "[0, 1, 0]"),
+        "15:15: seeds[2]: seed given twice (got 0)",
+    ),
+    "validator that does not": (
+        ("[0, 45]", "[46, 45]"),
+        "1:1: the first bound must not be above the second",
+    ),
+    "key twice": (
+        ("bounds: [0, 45]", "name: x"),
+        "14:1: name: key given twice, first at line 1, column 1",
+    ),
+    "alias": (
+        ("bounds: [0, 45]", "bounds: *b"),
+        "14:9: bounds: the alias '*b' is not allowed; write it out",
+    ),
+    "number too large": (
+        ("0.15", "1e999"),
+        "6:15: split.validation.fraction: the number 1e999 does not fit 64 bits",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ONE_FAULT)
+def test_one_fault_one_sentence(case: str) -> None:
+    (old, new), message = ONE_FAULT[case]
+    before, found, after = GOOD.rpartition(old)
+    assert found
+    assert said(before + new + after) == [message]
+
+
+def test_every_fault_at_once_by_line() -> None:
+    text = """\
+nam: 3
+dataset: [fisv]
+split:
+  schem: folds
+  validation: {fracton: 0.7, strata: 0}
+scenarios:
+  - kidn: subset
+    sizes: [0, x]
+  - kind: rate
+    rates: 1
+    lenght: 3
+  - {<<: {a: 1}, kind: block}
+  - !t {kind: block}
+seeds: [a, b]
+dataset: rg
+seed: 3
+"""
+    assert said(text) == [
+        "1:1: nam: unknown key; did you mean 'name'?",
+        "1:6: nam: must be a text of 1 to 40 characters; put it in quotes (got 3)",
+        "2:10: dataset: must be one of fisv, rg, fs1000 (got a list of 1 item)",
+        "4:3: split.schem: unknown key; did you mean 'scheme'?",
+        "5:16: split.validation.fracton: unknown key; did you mean 'fraction'?",
+        "5:25: split.validation.fracton: must be a number above 0 and below 0.5 (got 0.7)",
+        "5:38: split.validation.strata: must be a whole number of at least 1 (got 0)",
+        "7:5: scenarios[0].kidn: unknown key; did you mean 'kind'?",
+        "7:11: scenarios[0].kidn: 'subset' is not one of subsets, rates, block;"
+        " did you mean 'subsets'?",
+        "8:13: scenarios[0].sizes[0]: must be a whole number of at least 1 (got 0)",
+        "8:16: scenarios[0].sizes[1]: must be a whole number of at least 1 (got 'x')",
+        "9:11: scenarios[1].kind: 'rate' is not one of subsets, rates, block;"
+        " did you mean 'rates'?",
+        "10:12: scenarios[1].rates: must be a list, each a number from 0 to 1 (got 1)",
+        "11:5: scenarios[1].lenght: unknown key; allowed here: kind, rates, exact",
+        "12:6: scenarios[2]: a merge key '<<' is not allowed; write the keys out",
+        "13:5: scenarios[3]: the tag '!t' is not allowed; remove it",
+        "14:9: seeds[0]: must be a whole number (got 'a')",
+        "14:12: seeds[1]: must be a whole number (got 'b')",
+        "15:1: dataset: key given twice, first at line 2, column 1",
+        "16:1: seed: unknown key; allowed here: name, dataset, split, scenarios, bounds,"
+        " patience, weights, seeds",
+    ]
+
+
+def test_validators_speak_although_a_key_is_unknown() -> None:
+    text = GOOD.replace("[0, 1, 2]", "[0, 0, 0]") + "color: 3\n"
+    assert [f.key for f in faults(text)] == ["seeds[1]", "seeds[2]", "color"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x", "1:1: must be a mapping with the keys name, dataset,"),
+        ("- a", "1:1: must be a mapping with the keys name, dataset,"),
+        ("", "1:1: the file is empty"),
+        ("name: [", "1:8: the file ends in the middle"),
+    ],
+)
+def test_what_is_no_mapping_has_one_fault(text: str, message: str) -> None:
+    (only,) = said(text)
+    assert only.startswith(message)
+
+
+def test_a_lax_model_is_read_strictly_all_the_same() -> None:
+    class Lax(BaseModel):
+        number: int = 1
+        flag: bool = False
+
+    assert said("number: '3'\nflag: 1\nother: x\n", Lax) == [
+        "1:9: number: must be a whole number, without quotes (got '3')",
+        "2:7: flag: must be true or false (got 1)",
+        "3:1: other: unknown key; allowed here: number, flag",
+    ]
+
+
+def test_unions_of_models_lists_and_types_that_contain_themselves() -> None:
+    class Tree(Strict):
+        name: str
+        left: Tree | None = None
+        value: Validation | tuple[int, ...] | Literal["auto"] = "auto"
+
+    globals()["Tree"] = Tree
+    try:
+        assert load_model("name: a\nleft: {name: b, value: [1]}\n", Tree).left is not None
+        assert said("name: a\nleft: {name: 1, value: [x]}\nvalue: {fraction: 2}\n", Tree) == [
+            "2:14: left.name: must be a text; put it in quotes (got 1)",
+            "2:25: left.value[0]: must be a whole number (got 'x')",
+            "3:19: value.fraction: must be a number above 0 and below 0.5 (got 2)",
+        ]
+        assert said("name: a\nvalue: auot\n", Tree) == [
+            "2:8: value: must be a mapping with the keys fraction, strata or a list, each a whole"
+            " number or 'auto' (got 'auot'); did you mean 'auto'?"
+        ]
+    finally:
+        del globals()["Tree"]
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert load_model(path, Plan) == load_model(GOOD.encode(), Plan)
+    plan, document = load_marked(path, Plan)
+    assert plan.seeds == (0, 1, 2)
+    fault = document.fault(("seeds", 1), "is not allowed", got="1")
+    assert str(fault) == "plan.yaml:15:12: seeds[1]: is not allowed (got 1)"
+    path.write_text(GOOD.replace("fisv\n", "fis\n"), encoding="utf-8")
+    with pytest.raises(ProtocolError) as caught:
+        load_model(path, Plan)
+    assert str(caught.value) == (
+        f"{path} has 1 fault. {NEXT_STEP}\n"
+        "  plan.yaml:2:10: dataset: 'fis' is not one of fisv, rg, fs1000; did you mean 'fisv'?"
+    )
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(ProtocolError, match=r"no file .*plna\.yaml\. Did you mean .*plan\.yaml'"):
+        load_model(tmp_path / "plna.yaml", Plan)
+    with pytest.raises(ProtocolError, match=r"no file .*plan\.yaml\. Check"):
+        load_model(tmp_path / "absent" / "plan.yaml", Plan)
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        load_model(tmp_path, Plan)
+
+
+def test_no_torch() -> None:
+    code = "import aqabench.protocol.load, aqabench.protocol.json_schema, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "torch" not in done.stdout.split()
+
+
+# --- properties -------------------------------------------------------------------------------
+
+WHOLE = st.integers(-(2**70), 2**70)
+NUMBER = st.floats(allow_nan=False)
+AWKWARD = st.sampled_from(
+    ["no", "2e-4", "0o10", "~", "", " x", "x ", "a: b", "# a", "- a", "'", '"', "\\", "\t", "<<"]
+    + ["1\n2", "\n", "a\n", "a\n\n", " a\nb", "a \nb", "\r", "\x85", "\u2028", "\ufeff", "🎿", "010"]
+    + ["2024-01-01", "1:30", "=", "!t", "&a", "*a", "|", ">", "%", "@", "?", "? a", "[", "{}", "\0"]
+)
+TEXT = AWKWARD | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+SCENARIOS = st.one_of(
+    st.builds(
+        Subsets,
+        kind=st.just("subsets"),
+        sizes=st.none() | st.lists(st.integers(1, 9), max_size=3).map(tuple),
+    ),
+    st.builds(
+        Rates,
+        kind=st.just("rates"),
+        rates=st.lists(st.floats(0, 1), max_size=3).map(tuple),
+        exact=st.booleans(),
+    ),
+    st.builds(
+        Block, kind=st.just("block"), length=st.integers(1), level=st.sampled_from(Level)
+    ),
+)
+PLANS = st.builds(
+    Plan,
+    name=TEXT.filter(lambda text: 1 <= len(text) <= 40),
+    dataset=st.sampled_from(["fisv", "rg", "fs1000"]),
+    split=st.builds(
+        Split,
+        scheme=st.sampled_from(["official", "folds"]),
+        validation=st.none()
+        | st.builds(
+            Validation,
+            fraction=st.floats(0, 0.5, exclude_min=True, exclude_max=True),
+            strata=st.integers(1, 20),
+        ),
+    ),
+    scenarios=st.lists(SCENARIOS, min_size=1, max_size=4).map(tuple),
+    bounds=st.tuples(NUMBER, NUMBER).map(sorted).map(tuple),
+    patience=st.just("never") | WHOLE,
+    weights=st.dictionaries(st.from_regex("^[a-z]{1,8}\\Z"), NUMBER, max_size=3),
+    seeds=st.lists(WHOLE, min_size=1, max_size=4, unique=True).map(tuple),
+)
+THOROUGH = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@THOROUGH
+@given(PLANS)
+def test_any_model_survives_dump_and_load(plan: Plan) -> None:
+    again = load_model(dump(plan), Plan)
+    assert again == plan
+    assert repr(again) == repr(plan)  # signs of zero too
+    assert dump(again) == dump(plan)
+
+
+@THOROUGH
+@given(TEXT, TEXT)
+def test_any_text_survives_as_key_and_value(key: str, value: str) -> None:
+    class Any_(Strict):
+        texts: dict[str, str]
+
+    model = Any_(texts={key: value})
+    assert load_model(dump(model), Any_) == model
+
+
+def test_infinities_survive_dump_and_load() -> None:
+    class Numbers(Strict):
+        values: tuple[float, ...]
+
+    values = (math.inf, -math.inf, math.nan, -0.0, 5e-324, 1.7976931348623157e308, 1e16, 1e-5)
+    again = load_model(dump(Numbers(values=values)), Numbers).values
+    assert repr(again) == repr(values)
+
+
+Path_ = tuple[str | int, ...]
+
+
+class Written:
+    """Data as YAML in block style, one key a line, remembering the line of every path.
+
+    Independent of the reader's own marks, so that it can judge them.
+    """
+
+    def __init__(self, data: dict[str, Any], twice: Path_ = ()) -> None:
+        self.lines: list[str] = []
+        self.line: dict[Path_, int] = {(): 1}
+        self.twice = twice
+        self._mapping(data, (), "")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    def _mapping(self, data: dict[str, Any], path: Path_, indent: str) -> None:
+        for key, value in data.items():
+            self._value(f"{indent}{json.dumps(key)}:", value, (*path, key), indent)
+        for key, value in data.items():
+            if (*path, key) == self.twice:
+                self._value(f"{indent}{json.dumps(key)}:", value, (*path, key), indent)
+
+    def _value(self, start: str, value: Any, path: Path_, indent: str) -> None:
+        self.lines.append(start)
+        self.line[path] = len(self.lines)
+        if isinstance(value, dict) and value:
+            self._mapping(value, path, indent + "  ")
+            if isinstance(path[-1], int):  # an item's place is its first key
+                self.line[path] += 1
+        elif isinstance(value, list) and value:
+            for place, item in enumerate(value):
+                self._value(f"{indent}  -", item, (*path, place), indent + "  ")
+        else:
+            self.lines[-1] += " " + self._scalar(value)
+
+    @staticmethod
+    def _scalar(value: Any) -> str:
+        if isinstance(value, float) and math.isinf(value):
+            return ".inf" if value > 0 else "-.inf"
+        return json.dumps(value, ensure_ascii=True)
+
+
+def leaves(data: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+    """Yield every path with its value, outermost first."""
+    yield path, data
+    if isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from leaves(value, (*path, key))
+
+
+def parent(data: Any, path: Path_) -> Any:
+    """Return the mapping or list that holds the thing at ``path``."""
+    for part in path[:-1]:
+        data = data[part]
+    return data
+
+
+def dotted(path: Path_) -> str:
+    """Write a path as messages do."""
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).removeprefix(".")
+
+
+# Plans whose names JSON can write, since Written does.
+PLAIN = PLANS.filter(lambda plan: plan.name.isascii()).map(lambda plan: plan.model_dump(mode="json"))
+WORDS = {"dataset": ["fisv", "rg", "fs1000"], "scheme": ["official", "folds"]}
+WORDS |= {"kind": ["subsets", "rates", "block"], "level": ["low", "high"]}
+REQUIRED = {"name", "dataset", "split", "scenarios", "scheme", "fraction", "kind", "rates", "length"}
+
+
+def check(data: dict[str, Any], path: Path_, at: Path_, twice: Path_ = ()) -> Fault:
+    """Load the data, and return the one fault, which must name ``path`` in the line of ``at``."""
+    written = Written(data, twice)
+    found = faults(written.text)
+    assert [fault.key for fault in found] == [dotted(path)], written.text
+    line = len(written.lines) if twice and len(twice) == 1 else written.line[at]
+    if not twice:
+        assert found[0].line == line, written.text
+    return found[0]
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_an_unmutated_plan_is_written_faultlessly(data: dict[str, Any], draw: st.DataObject) -> None:
+    assert load_model(Written(data).text, Plan) is not None
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_unknown_key_is_named(data: dict[str, Any], draw: st.DataObject) -> None:
+    places = [p for p, v in leaves(data) if isinstance(v, dict) and p != ("weights",)]
+    path = (*draw.draw(st.sampled_from(places)), "xyzzy")
+    target = parent(data, path)
+    target["xyzzy"] = draw.draw(st.none() | st.just(3) | st.just({"a": 1}))
+    assert check(data, path, path).problem.startswith("unknown key")
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_misspelt_key_is_named_and_corrected(
+    data: dict[str, Any], draw: st.DataObject
+) -> None:
+    keys = [p for p, _ in leaves(data) if p and isinstance(p[-1], str) and p[0] != "weights"]
+    path = draw.draw(st.sampled_from(keys))
+    key, holder = str(path[-1]), parent(data, path)
+    wrong = key[:-1] + key[-1] * 2
+    value = holder.pop(key)
+    holder[wrong] = value
+    fault = check(data, (*path[:-1], wrong), (*path[:-1], wrong))
+    assert fault.suggestion == key
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_missing_key_is_named(data: dict[str, Any], draw: st.DataObject) -> None:
+    keys = [p for p, _ in leaves(data) if p and p[-1] in REQUIRED and p[0] != "weights"]
+    path = draw.draw(st.sampled_from(keys))
+    holder = parent(data, path)
+    del holder[path[-1]]
+    if path[-1] == "kind":  # what is left may be empty, which is written on the item's own line
+        holder.setdefault("sizes", None)
+    if not holder:
+        return
+    fault = check(data, path, path[:-1])
+    assert fault.problem.startswith("required key is missing; it must be ")
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_wrong_type_is_named(data: dict[str, Any], draw: st.DataObject) -> None:
+    places = [p for p, _ in leaves(data) if p]
+    path = draw.draw(st.sampled_from(places))
+    holder = parent(data, path)
+    old = holder[path[-1]]
+    wrong: list[Any] = [[[0]], {"xyzzy": 0}]
+    wrong = [{"xyzzy": 0}] if isinstance(old, list) or path[-1] == "sizes" else wrong
+    wrong = [[[0]]] if isinstance(old, dict) or path[-1] == "validation" else wrong
+    wrong += [] if isinstance(old, str) or path[-1] == "patience" else ["word"]
+    wrong += [] if isinstance(old, int | float) and old is not True and old is not False else [7]
+    holder[path[-1]] = draw.draw(st.sampled_from(wrong))
+    check(data, path, path)
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_misspelt_word_is_corrected(data: dict[str, Any], draw: st.DataObject) -> None:
+    places = [p for p, _ in leaves(data) if p and p[-1] in WORDS and p[0] != "weights"]
+    path = draw.draw(st.sampled_from(places))
+    holder = parent(data, path)
+    word = holder[path[-1]]
+    position = draw.draw(st.integers(0, len(word)))
+    wrong = word[:position] + draw.draw(st.sampled_from("xqz")) + word[position:]
+    holder[path[-1]] = wrong
+    fault = check(data, path, path)
+    assert fault.problem == f"'{wrong}' is not one of {', '.join(WORDS[str(path[-1])])}"
+    assert fault.suggestion == word
+
+
+@THOROUGH
+@given(PLAIN, st.data())
+def test_any_key_given_twice_is_named(data: dict[str, Any], draw: st.DataObject) -> None:
+    keys = [p for p, _ in leaves(data) if p and isinstance(p[-1], str)]
+    path = draw.draw(st.sampled_from(keys))
+    first = Written(copy.deepcopy(data)).line[path]
+    fault = check(data, path, path, twice=path)
+    assert f"first at line {first}," in fault.problem
+    assert Written(data, path).line[path] == fault.line
