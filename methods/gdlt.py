@@ -16,13 +16,17 @@ device.  Outputs and state-dict names are the official ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqabench.data.batch import Batch
 from aqabench.errors import CheckpointError
+from aqabench.method.base import Task
+from aqabench.method.card import MethodCard
+from aqabench.method.single import SingleStreamMethod, with_fallback
 from aqabench.nn.checkpoint import as_tensors, load_weights
 from aqabench.nn.grade_head import GradeRegressor, Grades, decode_grades
 from aqabench.nn.losses import batch_hard_triplet
@@ -114,6 +118,102 @@ class GDLTNet(nn.Module):
             "task": functional.mse_loss(grades.score, score),
             "diversity": alpha * batch_hard_triplet(grades.queries),
         }
+
+
+class GDLT(SingleStreamMethod):
+    """GDLT as published: SGD, one modality, whole videos at test."""
+
+    test_window = "full"
+    card = MethodCard(
+        name="gdlt",
+        title="GDLT (CVPR 2022)",
+        kind="method",
+        summary=(
+            "Learned grade queries attend to the clips of one stream; the score is the mean grade "
+            "they vote for. Parent of MCMoE, CoFInAl, QGVL and MLAVL."
+        ),
+        missing="Reads one stream; without it, predicts the mean training score.",
+        paper=(
+            "Xu, Zeng, Zheng: Likert Scoring with Grade Decoupling for Long-term Action "
+            "Assessment, CVPR 2022"
+        ),
+        code="xuangch/CVPR22_GDLT at b9aa9ef",
+        licence="none stated",
+        differs=(
+            "Random windows can be the last one; padding is masked unless mask_padding=false; the "
+            "epoch is chosen by the protocol, not on test."
+        ),
+        citation=(
+            "@inproceedings{xu2022likert, title={Likert Scoring with Grade Decoupling for "
+            "Long-term Action Assessment}, author={Xu, Angchi and Zeng, Ling-An and Zheng, "
+            "Wei-Shi}, booktitle={CVPR}, year={2022}}"
+        ),
+        settings={
+            "stream": "video",
+            "optimizer": "sgd",
+            "lr": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "batch_size": 32,
+            "epochs": 300,
+            "encoder_layers": 1,
+            "decoder_layers": 2,
+            "heads": 1,
+            "dropout": 0.3,
+            "alpha": 1.0,
+            "mask_padding": True,
+        },
+        published={
+            "fisv": {"dropout": 0.7, "alpha": 0.5},
+            "fisv/TES": {"epochs": 320},
+            "fisv/PCS": {"epochs": 400},
+            "rg/Ball": {"epochs": 250},
+            "rg/Clubs": {"epochs": 400},
+            "rg/Hoop": {"epochs": 500},
+            "rg/Ribbon": {"epochs": 150},
+        },
+        search={
+            "lr": ("log", 1e-3, 3e-2),
+            "dropout": ("linear", 0.0, 0.8),
+            "alpha": ("choice", 0.0, 0.5, 1.0),
+        },
+        claims=("gdlt-fisv", "gdlt-rg"),
+    )
+
+    @property
+    def stream(self) -> str:
+        """The stream named by the setting; the first one where the task has no such stream."""
+        named = str(self.settings["stream"])
+        return named if named in self.task.modalities else next(iter(self.task.modalities))
+
+    def build(self, task: Task) -> nn.Module:
+        """Return the untrained network for the width of its stream."""
+        return with_fallback(
+            GDLTNet(
+                width=task.modalities[self.stream],
+                encoder_layers=cast(int, self.settings["encoder_layers"]),
+                decoder_layers=cast(int, self.settings["decoder_layers"]),
+                heads=cast(int, self.settings["heads"]),
+                dropout=cast(float, self.settings["dropout"]),
+            )
+        )
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """MSE on normalised scores plus the diversity of the grade queries."""
+        video, valid, score = self.seen(batch)
+        net = cast(GDLTNet, self.net)
+        return net.loss_terms(video, score, self._keep(valid), cast(float, self.settings["alpha"]))
+
+    def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
+        """Encode the stream, with or without a mask on padding."""
+        return super().encode(modality, features, self._keep(valid))
+
+    def grade(self, memory: Tensor, valid: Tensor) -> Tensor:
+        """Vote."""
+        return cast(GDLTNet, self.net).grade(memory, self._keep(valid)).score
+
+    def _keep(self, valid: Tensor) -> Tensor:
+        return valid if self.settings["mask_padding"] else torch.ones_like(valid)
 
 
 def load_official(state_dict: Mapping[str, Any], heads: int = 1, dropout: float = 0.0) -> GDLTNet:

@@ -625,7 +625,8 @@ class MCMoENet(nn.Module):
             guess = torch.log_softmax(_rows(outcome.mixed[m], exists), -1)
             if there is not None:
                 target, guess = target[there], guess[there]
-            total = total + functional.kl_div(guess, target, reduction="mean", log_target=True)
+            divergence = functional.kl_div(guess, target, reduction="sum", log_target=True)
+            total = total + divergence / target.numel()
         return total if self.switches.elementwise_kl else total * WIDTH
 
     def _teach(

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from aqabench.data._refusal import RefusalError, shown
+from aqabench.data._refusal import DAMAGED, RefusalError, shown
 from aqabench.data._regular_file import MAX_FILE_BYTES, open_regular
 from aqabench.errors import CheckpointError, UnsafeFileError
 
@@ -31,8 +31,7 @@ _SAVE_STATE = (
     "open it where it was made and save the weights alone: "
     "torch.save(model.state_dict(), FILE), or safetensors.torch.save_file"
 )
-_DAMAGED = "fetch it again and compare its size and checksum (sha256sum FILE) with the source's"
-_GLOBAL_IN_MESSAGE = re.compile(r"(?:GLOBAL|global|GLOBAL:) ([\w.]+) w")
+_GLOBAL_IN_MESSAGE = re.compile(r"\bGLOBAL ([\w.]+) w")
 
 
 def load_checkpoint(
@@ -77,7 +76,7 @@ def _load_safetensors(path: str | os.PathLike[str]) -> object:
         return load_file(path)
     except (SafetensorError, ValueError, KeyError) as error:
         raise RefusalError(
-            f"it is no valid safetensors file ({shown(str(error))})", _DAMAGED
+            f"it is no valid safetensors file ({shown(str(error))})", DAMAGED
         ) from None
 
 
@@ -90,7 +89,7 @@ def _load_torch(raw: BinaryIO | Any, size: int) -> object:
             warnings.simplefilter("ignore")  # a refusal says it all in one sentence
             return torch.load(raw, map_location="cpu", weights_only=True)
     except MemoryError:
-        raise RefusalError("its tensors need more memory than there is", _DAMAGED) from None
+        raise RefusalError("its tensors need more memory than there is", DAMAGED) from None
     except Exception as error:  # torch raises a dozen types on files it does not understand
         asked = _globals_asked_for(raw, str(error))
         if asked:
@@ -108,7 +107,7 @@ def _check_archive(raw: BinaryIO, size: int) -> None:
         try:
             members = zipfile.ZipFile(raw).infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise RefusalError(f"its archive is damaged ({shown(str(error))})", _DAMAGED) from None
+            raise RefusalError(f"its archive is damaged ({shown(str(error))})", DAMAGED) from None
         packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
         if packed:
             raise RefusalError(
@@ -116,7 +115,7 @@ def _check_archive(raw: BinaryIO, size: int) -> None:
                 _SAVE_STATE,
             )
         if sum(member.file_size for member in members) > size:
-            raise RefusalError("its members together are larger than the file", _DAMAGED)
+            raise RefusalError("its members together are larger than the file", DAMAGED)
     raw.seek(0)
 
 
@@ -126,7 +125,7 @@ def _globals_asked_for(raw: BinaryIO, message: str) -> list[str]:
 
     raw.seek(0)
     try:
-        names = get_unsafe_globals_in_checkpoint(raw)  # type: ignore[arg-type]
+        names = get_unsafe_globals_in_checkpoint(raw)
     except Exception:  # the old format has no such listing, and damaged files fail in many ways
         names = _GLOBAL_IN_MESSAGE.findall(message)
     return sorted(shown(name) for name in set(names))[:10]
@@ -182,6 +181,6 @@ def _checked(tensor: Tensor, entry: str, name: str) -> Tensor:
     if tensor.numel() * tensor.element_size() > stored:
         raise UnsafeFileError(
             f"{name}: refused: the entry {shown(entry)!r} claims the shape {tuple(tensor.shape)}, "
-            f"which its {stored} stored bytes do not have; {_DAMAGED}."
+            f"which its {stored} stored bytes do not have; {DAMAGED}."
         )
     return tensor.detach()

@@ -188,7 +188,11 @@ class TorchMethod(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(context.seed, use="weights"))
             self.net = self.build(self.task).to(context.device)
+        self.prepare(train)
         train_network(self, train, context)
+
+    def prepare(self, train: Split) -> None:  # noqa: B027 (most methods need nothing)
+        """Set what the untrained network takes from the training data, e.g. a mean score."""
 
     def predict(self, batch: Batch) -> Tensor:
         """Encode the rows that have each stream, then score."""

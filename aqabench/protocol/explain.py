@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from aqabench.errors import Fault, nearest
 from aqabench.protocol.document import Document, Loc, Plain
-from aqabench.protocol.misfit import Misfit
+from aqabench.protocol.misfit import MisfitError
 from aqabench.protocol.verdict import Complaint, badness, by_step, complaints_of
 from aqabench.protocol.words import LISTS, Schema, Schemas, choices, listed, shown, words_of
 from aqabench.protocol.yaml12 import CORE_SCALARS
@@ -242,7 +242,7 @@ class _Walk:
                 if self.schemas.takes(member, data)
             ]
             own = [(g, m) for g, m in fitting if any(c.kind == "value_error" for c in g)]
-            if isinstance(data, dict | list) and fitting or own:
+            if own or (fitting and isinstance(data, dict | list)):
                 group, member = min(own or fitting, key=lambda pair: badness(pair[0]))
                 self.down(member, data, path, group)
                 return
@@ -261,7 +261,7 @@ class _Walk:
     def _value(self, schema: Schema, core: Schema, data: Plain, path: Loc, c: Complaint) -> None:
         """Say one complaint about the value at ``path``."""
         kind = core["type"]
-        if c.kind == "value_error" and isinstance(misfit := c.context.get("error"), Misfit):
+        if c.kind == "value_error" and isinstance(misfit := c.context.get("error"), MisfitError):
             for note in misfit.notes:
                 self._fault((*path, *note.at), note.problem, note.got, note.suggestion)
         elif c.kind in {"value_error", "assertion_error"}:

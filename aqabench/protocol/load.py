@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -143,7 +142,8 @@ def _content(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         folder = path.parent
-        near = nearest(path.name, os.listdir(folder)) if folder.is_dir() else None
+        beside = folder.iterdir() if folder.is_dir() else ()
+        near = nearest(path.name, [file.name for file in beside])
         guess = f" Did you mean '{folder / near}'?" if near else ""
         raise ProtocolError(f"There is no file {path}.{guess} Check the path.") from error
     except OSError as error:

@@ -1,6 +1,6 @@
 """How a model's own validators say which keys do not fit together.
 
-A plain ``ValueError`` is placed at the whole model; a :class:`Misfit` names the keys.
+A plain ``ValueError`` is placed at the whole model; a :class:`MisfitError` names the keys.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aqabench.protocol.document import Loc
 
-__all__ = ["Misfit", "Note"]
+__all__ = ["MisfitError", "Note"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Note:
     suggestion: str = ""
 
 
-class Misfit(ValueError):
+class MisfitError(ValueError):
     """Raised by a validator; carries one note for each fault it found."""
 
     def __init__(self, *notes: Note) -> None:

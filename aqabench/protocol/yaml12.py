@@ -162,7 +162,7 @@ def _place(text: str, offset: int) -> Mark:
     return len(breaks) + 1, offset - (breaks[-1] if breaks else 0) + 1
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """Reading further makes no sense; the fault is already noted."""
 
 
@@ -184,7 +184,7 @@ class _Builder:
         broken = False
         try:
             data = self._stream()
-        except _Stop:
+        except _StopError:
             broken = True
         except yaml.MarkedYAMLError as error:
             broken = True
@@ -209,20 +209,20 @@ class _Builder:
         event = self._next()
         if isinstance(event, StreamEndEvent):
             self._note((1, 1), "the file is empty")
-            raise _Stop
+            raise _StopError
         assert isinstance(event, DocumentStartEvent)
         if event.version or event.tags:
             self._note(_mark(event), "a %YAML or %TAG directive is not allowed; remove the line")
         first = self._next()
         if isinstance(first, ScalarEvent) and first.value == "" and first.implicit[0]:
             self._note((1, 1), "the file is empty")
-            raise _Stop
+            raise _StopError
         data = self._node(first, (), 1)
         self._next()  # document end
         event = self._next()
         if not isinstance(event, StreamEndEvent):
             self._note(_mark(event), "a second document begins here; a file holds one")
-            raise _Stop
+            raise _StopError
         return data
 
     def _node(self, event: Event, loc: Loc, depth: int) -> Plain:
@@ -241,7 +241,7 @@ class _Builder:
             return self._scalar(event, loc)
         if depth > MAX_DEPTH:
             self._note(_mark(event), f"lists and mappings are nested deeper than {MAX_DEPTH}")
-            raise _Stop
+            raise _StopError
         if isinstance(event, MappingStartEvent):
             return self._mapping(loc, depth)
         return self._sequence(loc, depth)

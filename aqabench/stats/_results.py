@@ -61,7 +61,7 @@ class MetricValue(float):
 
     Attributes:
         name: e.g. ``"spearman"``.
-        n: number of test videos.
+        n: number of test videos (of correlations, for ``fisher_mean``).
         n_ties: tied pairs in labels or predictions (whichever has more).
         reason: why the value is NaN, or ``""``.
         flags: warnings, e.g. ``non_finite``.
@@ -169,6 +169,11 @@ class Interval:
     status: Status = Status.OK
     reason: Reason = Reason.NONE
     flags: tuple[Flag, ...] = ()
+
+    @property
+    def se(self) -> float:
+        """Standard error on the correlation scale, ``se_z (1 - rho^2)``."""
+        return self.se_z * (1.0 - self.estimate**2)
 
     def __str__(self) -> str:
         """Return e.g. ``0.812 (95 % interval 0.731 to 0.871; n = 100 videos, jackknife)``."""

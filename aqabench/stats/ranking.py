@@ -137,11 +137,13 @@ class FriedmanNemenyi:
     """Friedman's test and Nemenyi's pairwise p values.
 
     Attributes:
-        statistic: Friedman chi-square, corrected for ties.
+        statistic: Friedman chi-square, corrected for ties (as R and scipy give it).
         df: its degrees of freedom, k - 1.
         p_value: of the chi-square.
         f_statistic: Iman and Davenport's F.
         f_p_value: of F with k - 1 and (k - 1)(n - 1) degrees of freedom.
+        statistic_uncorrected: chi-square as textbooks give it, without the tie correction.
+        f_uncorrected: F of the uncorrected chi-square.
         mean_ranks: average rank of each method (k,), 1 is best.
         critical_difference: of mean ranks, at ``alpha``.
         pairwise: Nemenyi p values (k, k), 1 on the diagonal.
@@ -154,6 +156,8 @@ class FriedmanNemenyi:
     p_value: float
     f_statistic: float
     f_p_value: float
+    statistic_uncorrected: float
+    f_uncorrected: float
     mean_ranks: FloatArray
     critical_difference: float
     pairwise: FloatArray
@@ -201,25 +205,34 @@ def friedman_nemenyi(
     n, k = table.shape
     ranks = sps.rankdata(-table if higher_is_better else table, axis=1)  # (n, k)
     mean_ranks = np.asarray(ranks.mean(axis=0), dtype=np.float64)
-    # tie-corrected chi-square: between-method over within-data-set spread of the ranks
-    spread = ((ranks - (k + 1) / 2) ** 2).sum() / (n * (k - 1))
-    chi2 = n * ((mean_ranks - (k + 1) / 2) ** 2).sum() / spread if spread > 0 else math.nan
-    below = n * (k - 1) - chi2
-    f = (n - 1) * chi2 / below if below > 0 else math.inf
+    between = n * float(((mean_ranks - (k + 1) / 2) ** 2).sum())
+    # with ties the ranks within a data set spread less than the k (k + 1) / 12 of 1..k
+    spread = float(((ranks - (k + 1) / 2) ** 2).sum()) / (n * (k - 1))
+    chi2 = between / spread if spread > 0.0 else math.nan
+    plain = between * 12.0 / (k * (k + 1))
+    f, f_plain = (_iman_davenport(value, n, k) for value in (chi2, plain))
     unit = math.sqrt(k * (k + 1) / (6.0 * n))
     gaps = np.abs(mean_ranks[:, None] - mean_ranks[None, :]) / unit
     pairwise = np.asarray(sps.studentized_range.sf(gaps * math.sqrt(2.0), k, np.inf))
     np.fill_diagonal(pairwise, 1.0)
     q = float(sps.studentized_range.ppf(1.0 - alpha, k, np.inf)) / math.sqrt(2.0)
     return FriedmanNemenyi(
-        statistic=float(chi2),
+        statistic=chi2,
         df=float(k - 1),
         p_value=float(sps.chi2.sf(chi2, k - 1)),
-        f_statistic=float(f),
+        f_statistic=f,
         f_p_value=float(sps.f.sf(f, k - 1, (k - 1) * (n - 1))),
+        statistic_uncorrected=plain,
+        f_uncorrected=f_plain,
         mean_ranks=mean_ranks,
         critical_difference=q * unit,
         pairwise=np.clip(pairwise, 0.0, 1.0),
         n=n,
         alpha=alpha,
     )
+
+
+def _iman_davenport(chi2: float, n: int, k: int) -> float:
+    """F of a Friedman chi-square; infinite when all data sets agree."""
+    below = n * (k - 1) - chi2
+    return (n - 1) * chi2 / below if below > 1e-9 or math.isnan(chi2) else math.inf

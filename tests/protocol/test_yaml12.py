@@ -205,7 +205,11 @@ REFUSED = {
         ["1:4 a", "2:4 b", "3:1", "3:5", "4:1 a", "5:1", "6:4 c"],
         "anchor",
     ),
-    "faults before broken syntax": ("a: 1\na: 2\nb: [\n", ["2:1 a", "4:1"], "the file ends in the middle"),
+    "faults before broken syntax": (
+        "a: 1\na: 2\nb: [\n",
+        ["2:1 a", "4:1"],
+        "the file ends in the middle",
+    ),
 }
 
 

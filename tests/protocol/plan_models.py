@@ -1,52 +1,76 @@
-"""A small schema with every shape that protocol files have; only for tests of the loader."""
+"""A small schema with every shape that protocol files have; only for tests of the loader.
+
+Nested models, lists of models told apart by ``kind``, literals, enumerations, tuples, mappings,
+bounds, and validators over several keys.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from aqabench.protocol.misfit import Misfit, Note
+from aqabench.errors import Fault, ProtocolError
+from aqabench.protocol.load import load_model
+from aqabench.protocol.misfit import MisfitError, Note
 
 
 class Strict(BaseModel):
+    """Base of the test schema."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Level(Enum):
+    """An enumeration is written by its value."""
+
     LOW = "low"
     HIGH = "high"
 
 
 class Subsets(Strict):
+    """Kind ``subsets``."""
+
     kind: Literal["subsets"]
     sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
 
 class Rates(Strict):
+    """Kind ``rates``."""
+
     kind: Literal["rates"]
     rates: tuple[Annotated[float, Field(ge=0, le=1)], ...]
     exact: bool = False
 
 
 class Block(Strict):
+    """Kind ``block``."""
+
     kind: Literal["block"]
     length: Annotated[int, Field(ge=1)]
     level: Level = Level.LOW
 
 
 class Validation(Strict):
+    """Nested twice."""
+
     fraction: Annotated[float, Field(gt=0, lt=0.5)]
     strata: Annotated[int, Field(ge=1)] = 5
 
 
 class Split(Strict):
+    """Nested once."""
+
     scheme: Literal["official", "folds"]
     validation: Validation | None = None
 
 
 class Plan(Strict):
+    """The root."""
+
     name: Annotated[str, Field(min_length=1, max_length=40)]
     dataset: Literal["fisv", "rg", "fs1000"]
     split: Split
@@ -67,7 +91,15 @@ class Plan(Strict):
             if seed in self.seeds[:place]
         ]
         if notes:
-            raise Misfit(*notes)
+            raise MisfitError(*notes)
         if self.bounds[0] > self.bounds[1]:
             raise ValueError("the first bound must not be above the second")
         return self
+
+
+def faults(text: str | bytes | Path, model: type[BaseModel] = Plan) -> list[Fault]:
+    """Return what is wrong with a text, which must be something."""
+    with pytest.raises(ProtocolError) as caught:
+        load_model(text, model, name="f.yaml")
+    assert caught.value.exit_code == 2
+    return list(caught.value.faults)

@@ -1,0 +1,60 @@
+"""Methods that read one stream only, and what they do when that stream is missing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from aqabench.data.batch import Batch, Split
+from aqabench.method.base import TorchMethod
+
+
+class SingleStreamMethod(TorchMethod):
+    """A network on one stream.
+
+    Without its stream it can only say the mean training score, which ranks nothing: Spearman is
+    undefined there, and the board shows a dash.
+    """
+
+    @property
+    @abstractmethod
+    def stream(self) -> str:
+        """The stream that is read."""
+
+    @abstractmethod
+    def grade(self, memory: Tensor, valid: Tensor) -> Tensor:
+        """Return (R,) normalised scores from encodings (R, T, d) and valid steps (R, T)."""
+
+    def prepare(self, train: Split) -> None:
+        """Keep the mean training score with the weights."""
+        self.net.get_buffer("fallback").copy_(train.score.mean())
+
+    def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
+        """Encode the stream; another one is only marked as there."""
+        if modality != self.stream:
+            return features.new_zeros(len(features), 1)
+        encoded: Tensor = self.net.encode(features, valid)  # type: ignore[operator]
+        return encoded
+
+    def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
+        """Score where the stream is available, else return the mean training score."""
+        rows = available[:, list(self.task.modalities).index(self.stream)]
+        scores = self.net.get_buffer("fallback").repeat(len(rows))
+        if bool(rows.any()):
+            scores[rows] = self.grade(encoded[self.stream][rows], valid[rows])
+        return scores
+
+    def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features (R, T, D), valid (R, T) and scores (R,) of samples with the stream."""
+        rows = batch.available[:, list(self.task.modalities).index(self.stream)]
+        assert batch.score is not None
+        return batch.features[self.stream][rows], batch.valid[rows], batch.score[rows]
+
+
+def with_fallback(net: torch.nn.Module) -> torch.nn.Module:
+    """Give a network the buffer that :meth:`SingleStreamMethod.prepare` fills."""
+    net.register_buffer("fallback", torch.tensor(0.5))
+    return net
