@@ -63,15 +63,23 @@ class Ridge(Method):
 
     def predict(self, batch: Batch) -> Tensor:
         """Use the regression of exactly the modalities that each sample has."""
-        names = list(self.task.modalities)
-        result = torch.empty(len(batch))
-        for pattern in batch.available.unique(dim=0):
-            rows = (batch.available == pattern).all(1)
-            subset = [m for m, shown in zip(names, pattern, strict=True) if shown]
-            part = batch.take(torch.nonzero(rows)[:, 0].tolist())
-            x = np.concatenate([self._pool(part, m) for m in subset], axis=1)
-            weights = self._weights["+".join(subset)]
-            result[rows] = torch.from_numpy(_apply(weights, x)).float()
+        return self._score(self._pooled(batch), batch.available)
+
+    def predict_scenarios(self, batch: Batch, available: Tensor) -> Tensor:
+        """Pool each stream once for all scenarios."""
+        pooled = self._pooled(batch)
+        return torch.stack([self._score(pooled, mask & batch.available) for mask in available])
+
+    def _pooled(self, batch: Batch) -> dict[str, Array]:
+        return {m: self._pool(batch, m) for m in self.task.modalities}
+
+    def _score(self, pooled: Mapping[str, Array], available: Tensor) -> Tensor:
+        result = torch.empty(len(available))
+        for pattern in available.unique(dim=0):
+            rows = (available == pattern).all(1)
+            subset = [m for m, shown in zip(pooled, pattern, strict=True) if shown]
+            x = np.concatenate([pooled[m][rows.numpy()] for m in subset], axis=1)
+            result[rows] = torch.from_numpy(_apply(self._weights["+".join(subset)], x)).float()
         return result.clamp(0, 1)
 
     def state(self) -> dict[str, Tensor]:
@@ -83,16 +91,16 @@ class Ridge(Method):
         self._weights = {name: w.numpy() for name, w in state.items()}
 
     def _pool(self, batch: Batch, modality: str) -> Array:
-        """Return (B, D) means, and (B, 2 D) with standard deviations, over valid time steps."""
-        x = batch.features[modality].double()  # (B, T, D)
-        valid = batch.valid[..., None]  # (B, T, 1)
-        count = valid.sum(1).clamp_min(1)  # (B, 1)
-        x = torch.where(valid, x, 0.0)
+        """Return (B, D) means, or (B, 2 D) with standard deviations, over valid time steps."""
+        x, valid = batch.features[modality], batch.valid  # (B, T, D), (B, T)
+        if not bool(valid.all()):
+            x = x.masked_fill(~valid[..., None], 0.0)
+        count = valid.sum(1, keepdim=True).double()  # (B, 1)
         mean = x.sum(1) / count  # (B, D)
         if not self.settings["std"]:
             return mean.numpy()
-        spread = torch.where(valid, x - mean[:, None], 0.0).square().sum(1) / count
-        return torch.cat([mean, spread.sqrt()], dim=1).numpy()
+        variance = (x * x).sum(1) / count - mean.square()
+        return torch.cat([mean, variance.clamp_min(0).sqrt()], dim=1).numpy()
 
 
 def _fit(x: Array, y: Array, fold: npt.NDArray[np.int64]) -> Array:

@@ -148,3 +148,19 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (…, 3) weights, summing to 1, for (…, 256)."""
         return torch.softmax(self.fc2(functional.gelu(self.fc1(x))), -1)
+
+
+def rows_of(x: Tensor, wanted: Tensor) -> Tensor:
+    """Return the wanted rows, without a copy where that is all of them."""
+    return x if bool(wanted.all()) else x[wanted]
+
+
+def into_rows(x: Tensor, wanted: Tensor, rows: Tensor) -> Tensor:
+    """Return ``x`` with the wanted rows replaced."""
+    return rows if bool(wanted.all()) else x.index_put((wanted,), rows)
+
+
+def spread(x: Tensor, steps: int) -> Tensor:
+    """Repeat the middle of three steps until there are ``steps``: (n, 3, C) → (n, T, C)."""
+    first, middle, last = x.split(1, 1)
+    return torch.cat([first, middle.expand(-1, steps - 2, -1), last], 1)

@@ -22,7 +22,8 @@ MAX_HEADER_BYTES = 10_000  # numpy's own limit; a plain array needs a hundred
 _TEXT = r"(?:'[^'\\]*+'|\"[^\"\\]*+\")"
 _SHAPE = r"\([ 0-9L,]*+\)"
 _PAIR = re.compile(rf" *+({_TEXT}) *+: *+({_TEXT}|{_SHAPE}|True|False|\[|\(|[^,}}]?) *+(,|(?=\}}))")
-_LENGTHS = re.compile(r" *+(?:[0-9]{1,19}L? *+,? *+)*+")
+_LENGTH = r"(?:0|[1-9][0-9]{0,18})L?"
+_LENGTHS = re.compile(rf" *+{_LENGTH} *+(?:, *+{_LENGTH} *+)*+,? *+")
 _OBJECT = re.compile(r"[|](?:O|O4|O8)")
 _DESCR = re.compile(r"([<>|])([a-z][0-9]{1,2})")
 
@@ -101,12 +102,10 @@ def _parsed_type(descr: str) -> tuple[str, str]:
 
 def _parsed_shape(text: str) -> tuple[int, ...]:
     inner = text[1:-1]
-    if not (text.startswith("(") and text.endswith(")") and _LENGTHS.fullmatch(inner)):
+    listed = "," in inner and _LENGTHS.fullmatch(inner)
+    if not text.startswith("(") or not (listed or not inner.strip(" ")):
         raise RefusalError(f"its header has the shape {shown(text)!r}", DAMAGED)
-    lengths = tuple(int(number) for number in re.findall(r"[0-9]+", inner))
-    if inner.count(",") not in (len(lengths), max(len(lengths) - 1, 1 if lengths else 0)):
-        raise RefusalError(f"its header has the shape {shown(text)!r}", DAMAGED)
-    return lengths
+    return tuple(int(number) for number in re.findall(r"[0-9]+", inner))
 
 
 _WEB_PAGE = (

@@ -124,6 +124,11 @@ class Source:
 
     def line_span(self, notation: Notation) -> Span:
         """Step over the next line, however long, and return where it lies."""
+        end = self._window.find(b"\n", self._at)
+        if end >= 0:  # most lines are short
+            span = Span(self.position, end - self._at, notation)
+            self._at = end + 1
+            return span
         start = at = self.position
         while at < self.size:
             piece = self.read_at(at, min(_CHUNK if at > start else _WINDOW, self.size - at))

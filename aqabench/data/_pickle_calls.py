@@ -20,6 +20,7 @@ from aqabench.data._refusal import NUMERIC_ONLY, RESAVE, RefusalError, shown
 
 __all__ = ["Builder"]
 
+MAX_ARRAYS = 100_000
 _TEXT_TYPE = re.compile("U[0-9]{1,4}")
 
 
@@ -34,6 +35,7 @@ class Builder:
         """
         self.source = source
         self.budget = source.size
+        self.arrays = 0
 
     def call(self, function: object, arguments: object) -> object:
         """Return what a REDUCE yields."""
@@ -101,9 +103,10 @@ class Builder:
         target = np.empty(length, np.uint8)
         self.source.fill(raw, target)
         try:
-            return target.tobytes().decode("utf-32-le" if kind.order == "<" else "utf-32-be")
+            name = target.tobytes().decode("utf-32-le" if kind.order == "<" else "utf-32-be")
         except UnicodeError:
             raise RefusalError("a numpy text in it is not valid text", RESAVE) from None
+        return name.rstrip("\0")  # as numpy does
 
     def _call_frombuffer(self, arguments: tuple[object, ...]) -> object:
         if len(arguments) not in (4, 5):
@@ -178,6 +181,9 @@ class Builder:
                 f"an array in it claims the shape {shown(str(lengths))}, {size} bytes, "
                 "which its data do not have"
             )
+        self.arrays += 1
+        if self.arrays > MAX_ARRAYS:
+            raise RefusalError(f"it has more than {MAX_ARRAYS} arrays")
         self.budget -= size
         if self.budget < 0:
             raise RefusalError("its arrays repeat their data until they are larger than the file")

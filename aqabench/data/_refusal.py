@@ -23,8 +23,8 @@ class RefusalError(Exception):
         self.advice = advice
 
 
-def shown(text: str) -> str:
+def shown(text: str, limit: int = 120) -> str:
     """Return a text from the file in printable ASCII, cut to a length a message can bear."""
     plain = text.encode("ascii", "backslashreplace").decode("ascii")
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain[:120])
-    return safe + ("..." if len(plain) > 120 else "")
+    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain[:limit])
+    return safe + ("..." if len(plain) > limit else "")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import struct
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -203,7 +204,9 @@ class _Machine:
             raise RefusalError(f"it appends to {described(target)}")
         for item in items:
             if not isinstance(item, Dictionary) or target.item is not None:
-                raise RefusalError(f"it holds a list with {described(item)} in it", RESAVE)
+                raise RefusalError(
+                    f"it holds a list or an object array with {described(item)} in it", RESAVE
+                )
             target.item = item
 
     def append(self) -> None:
@@ -252,9 +255,7 @@ class _Machine:
     def push_global(self, module: str, name: str) -> None:
         symbol = GLOBALS.get((module, name))
         if symbol is None:
-            raise RefusalError(
-                f"it asks for {shown(module)}.{shown(name)}, which no array data need"
-            )
+            raise RefusalError(f"it asks for {_named(module, name)}, which no array data need")
         self.stack.append(symbol)
 
     def global_lines(self) -> None:
@@ -268,8 +269,8 @@ class _Machine:
         self.push_global(self.source.name(module), self.source.name(name))
 
     def inst(self) -> NoReturn:
-        module, name = (shown(self.source.line(MAX_NAME_BYTES).decode("latin-1")) for _ in range(2))
-        raise RefusalError(f"it asks to build {module}.{name}, which no array data need")
+        module, name = (self.source.line(MAX_NAME_BYTES).decode("latin-1") for _ in range(2))
+        raise RefusalError(f"it asks to build {_named(module, name)}, which no array data need")
 
     def extension(self, count: int) -> NoReturn:
         raise RefusalError(
@@ -287,6 +288,16 @@ class _Machine:
     def build(self) -> None:
         state = self.pop()
         self.builder.build(self.top(), state)
+
+
+def _named(module: str, name: str) -> str:
+    """Return a global as it stands in the file, and what it is called in Python 3 if that differs.
+
+    Protocols 0 to 2 write ``commands.Popen`` for ``subprocess.Popen``.
+    """
+    written = f"{shown(module)}.{shown(name)}"
+    now = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return written if now == (module, name) else f"{shown('.'.join(now))} (written {written})"
 
 
 def _refuse_opcode(opcode: bytes) -> NoReturn:

@@ -97,6 +97,7 @@ class FeatureLaw:
         memory: lag-1 coefficients of the strongest and of the weakest direction.
         signal, style, athlete: shares of ``between`` for quality, for what all modalities have in
             common besides it, and for the athlete's identity; the rest is private to a modality.
+        amplitude_sd: spread between videos of the log of how much features move inside.
         gate, burst: lengths of the two steps (in feature space) that an element clip makes: one
             says that this is an element, the other how good it is.
         element_clips, clips_per_element: clips of an element, and of programme per element.
@@ -116,6 +117,7 @@ class FeatureLaw:
     athlete_rank: int = 12
     private_rank: int = 40
     private_decay: float = 1.0
+    amplitude_sd: float = 0.13
     gate: float = 4.0
     burst: float = 3.0
     element_clips: int = 3
@@ -142,14 +144,14 @@ _LAWS: dict[str, DatasetLaw] = {
             ),
         ),
         streams={
-            "video": StreamLaw((0.81, 0.88)),
-            "audio": StreamLaw((0.71, 0.77), bursts=0.0),
-            "flow": StreamLaw((0.73, 0.79), nonnegative=True),
+            "video": StreamLaw((0.69, 0.81)),
+            "audio": StreamLaw((0.55, 0.64), bursts=0.0),
+            "flow": StreamLaw((0.62, 0.72), nonnegative=True),
         },
         quality_between=0.95,
         quality_within=0.62,
         athlete_share=(0.545, 0.80),
-        common_noise=0.5,
+        common_noise=0.0,
     ),
     "rg": DatasetLaw(
         recipe="difficulty",

@@ -49,7 +49,7 @@ def load_checkpoint(
         UnsafeFileError: the file asks for more than tensors; the sentence names what.
         CheckpointError: there is no such file, or no state_dict where it was looked for.
     """
-    name = shown(os.fspath(path))
+    name = shown(os.fsdecode(path), 4096)
     try:
         with open_regular(path, max_bytes) as raw:
             size = os.fstat(raw.fileno()).st_size
@@ -108,6 +108,8 @@ def _check_archive(raw: BinaryIO, size: int) -> None:
             members = zipfile.ZipFile(raw).infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise RefusalError(f"its archive is damaged ({shown(str(error))})", DAMAGED) from None
+        if any(m.filename.endswith("/constants.pkl") for m in members):
+            raise RefusalError("it is a TorchScript archive, which holds code", _SAVE_STATE)
         packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
         if packed:
             raise RefusalError(

@@ -56,7 +56,7 @@ def load(
             asked for.
         DataError: there is no such file, or it cannot be read.
     """
-    name = shown(os.fspath(path))
+    name = shown(os.fsdecode(path), 4096)
     try:
         with open_regular(path, max_bytes) as raw:
             return _read(Source(raw, os.fstat(raw.fileno()).st_size))

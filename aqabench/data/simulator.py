@@ -111,12 +111,16 @@ def _features(
     shown = law.bursts * table.quality[:, 0] + np.sqrt(
         1 - law.bursts**2
     ) * rng.standard_normal(len(centre))
+    liveliness = own.amplitude_sd * rng.standard_normal(len(centre), dtype=np.float32)
+    amplitude = np.exp(liveliness - np.float32(own.amplitude_sd**2))  # its mean square is 1
     features = np.empty((int(table.lengths.sum()), depth), dtype=np.float16)
     done = 0
     for first in range(0, len(centre), _BLOCK):
         rows = slice(first, first + _BLOCK)
         lengths = table.lengths[rows]
-        block = _wander(rng, lengths, memory) @ loadings  # (clips, D)
+        walks = _wander(rng, lengths, memory)  # (clips, K)
+        walks *= np.repeat(amplitude[rows], lengths)[:, None]
+        block = walks @ loadings  # (clips, D)
         block += np.repeat(centre[rows], lengths, axis=0)
         if law.bursts:
             clips, video = _elements(rng, lengths)

@@ -99,7 +99,8 @@ class DataStore:
             tensors = load_file(folder / FEATURES)
         except (OSError, SafetensorError) as error:
             raise DataError(f"{folder / FEATURES} cannot be read ({error}). {again}") from error
-        samples = pd.read_csv(folder / SAMPLES, dtype={"sample_id": str}, float_precision="round_trip")
+        # as text, so that Python's float reads every score back to the bit
+        samples = pd.read_csv(folder / SAMPLES, dtype=str, keep_default_na=False)
         data = FeatureSet(
             dataset=spec.name,
             kind="real",
@@ -108,7 +109,7 @@ class DataStore:
             offsets=tensors.pop("offsets"),
             features=tensors,
             scores={
-                c.name: samples[c.name].to_numpy(dtype=np.float64)
+                c.name: np.array([float(x) if x else np.nan for x in samples[c.name]])
                 for c in spec.classes
                 if c.name in samples
             },

@@ -125,7 +125,7 @@ def read(text: str | bytes, name: str) -> Document:
             name,
             *_place(decoded, match.start()),
             "",
-            f"the character U+{ord(match[0]):04X} is not allowed here; remove it or write it as an escape",
+            f"the character U+{ord(match[0]):04X} is not allowed here; remove it or escape it",
         )
         for match in islice(_FORBIDDEN.finditer(decoded), _MOST_ODD)
     ]

@@ -96,7 +96,7 @@ class RunStore:
         folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
         path = folder / PREDICTIONS
         try:
-            frame = pd.read_csv(path, dtype={"sample_id": str}, float_precision="round_trip")
+            frame = pd.read_csv(path, dtype={"sample_id": str})
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(
                 f"The predictions in {path} cannot be read ({error}). Delete the folder {folder} "

@@ -49,7 +49,7 @@ CellInput = Cell | tuple[str, str, int, Sequence[str], npt.ArrayLike, npt.ArrayL
 Video = tuple[str, str]  # (class or "", sample id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Test:
     """One class under one scenario: the same videos and labels for every seed."""
 
@@ -60,7 +60,7 @@ class Test:
     p: FloatArray  # (seeds, n)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class CellTable:
     """One method's cells, aligned, with the jackknife of their average.
 
@@ -253,6 +253,8 @@ def _reason(tests: tuple[Test, ...], undefined_as_zero: bool) -> Reason:
 
 def _components(tests: tuple[Test, ...], n: int) -> npt.NDArray[np.intp]:
     """Component of every video (n,): linked through the tests they share."""
+    if all(test.y.size == n for test in tests):
+        return np.zeros(n, dtype=np.intp)
     rows = np.concatenate([test.columns for test in tests])
     nodes = np.concatenate([np.full(test.y.size, n + i) for i, test in enumerate(tests)])
     size = n + len(tests)

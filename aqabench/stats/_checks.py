@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as sps
 
 from aqabench.errors import DataError, UsageError
 from aqabench.stats._results import Flag, Reason
@@ -110,7 +109,7 @@ def undefined_reason(y: FloatArray, p: FloatArray) -> Reason:
 
 def n_tied_pairs(x: FloatArray) -> int:
     """Count the pairs of equal values in ``x`` (n,)."""
-    counts = np.unique(sps.rankdata(x), return_counts=True)[1].astype(np.int64)
+    counts = np.unique(x, return_counts=True)[1].astype(np.int64)
     return int((counts * (counts - 1) // 2).sum())
 
 

@@ -18,6 +18,9 @@ from aqabench.stats._wald import quantile, two_sided_p, wald_comparison
 
 __all__ = ["CLOSED_FORMS", "closed_form", "covariance", "determinant", "steiger_se"]
 
+_EQUAL = 1e-12
+_WIDEST = 30.0  # normal quantile; its p of 1e-197 stands for smaller ones
+
 CLOSED_FORMS = ("steiger", "williams", "dunn-clark", "meng", "zou", "zou-bw")
 
 
@@ -95,20 +98,22 @@ def _zou(
     base: Comparison, a: float, b: float, r: float, n: int, *, bonett_wright: bool
 ) -> Comparison:
     """Zou (2007), Psychological Methods 12, 399-413; p by inverting the interval."""
-    low, high = _zou_limits(a, b, r, n, base.level, bonett_wright)
+    low, high = _zou_limits(a, b, r, n, quantile(0.5 + base.level / 2, math.inf), bonett_wright)
     if not low < high:
         return _no_variation(base)
 
-    def nearest_limit(level: float) -> float:
-        lower, upper = _zou_limits(a, b, r, n, level, bonett_wright)
+    def nearest_limit(q: float) -> float:
+        lower, upper = _zou_limits(a, b, r, n, q, bonett_wright)
         return lower if a > b else -upper
 
-    if a == b:
-        p_value = 1.0
-    elif nearest_limit(1.0 - 1e-15) > 0.0:
-        p_value = 0.0
+    # the interval of half width 0 starts at |a - b| and the widest contains 0, mostly
+    if abs(a - b) < _EQUAL:
+        touching = 0.0
+    elif nearest_limit(_WIDEST) > 0.0:
+        touching = _WIDEST
     else:
-        p_value = 1.0 - float(brentq(nearest_limit, 1e-12, 1.0 - 1e-15, xtol=1e-14))
+        touching = float(brentq(nearest_limit, 0.0, _WIDEST, xtol=1e-13))
+    p_value = two_sided_p(touching, math.inf)
     return replace(
         base,
         difference=a - b,
@@ -120,19 +125,19 @@ def _zou(
 
 
 def _zou_limits(
-    a: float, b: float, r: float, n: int, level: float, bonett_wright: bool
+    a: float, b: float, r: float, n: int, q: float, bonett_wright: bool
 ) -> tuple[float, float]:
-    low_a, high_a = _single(a, n, level, bonett_wright)
-    low_b, high_b = _single(b, n, level, bonett_wright)
+    low_a, high_a = _single(a, n, q, bonett_wright)
+    low_b, high_b = _single(b, n, q, bonett_wright)
     c = covariance(a, b, r)
     down = (a - low_a) ** 2 + (high_b - b) ** 2 - 2 * c * (a - low_a) * (high_b - b)
     up = (high_a - a) ** 2 + (b - low_b) ** 2 - 2 * c * (high_a - a) * (b - low_b)
     return a - b - math.sqrt(max(down, 0.0)), a - b + math.sqrt(max(up, 0.0))
 
 
-def _single(rho: float, n: int, level: float, bonett_wright: bool) -> tuple[float, float]:
+def _single(rho: float, n: int, q: float, bonett_wright: bool) -> tuple[float, float]:
     factor = 1.0 + rho**2 / 2 if bonett_wright else 1.0
-    half = quantile(0.5 + level / 2, math.inf) * math.sqrt(factor / (n - 3))
+    half = q * math.sqrt(factor / (n - 3))
     return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as sps
 
 from aqabench.stats._checks import FloatArray
 
@@ -34,7 +33,12 @@ _CHUNK_CELLS = 2_000_000
 
 def mid_ranks(x: npt.ArrayLike) -> FloatArray:
     """Ranks 1..n along the last axis, ties share their mean rank; shape as ``x``."""
-    return np.asarray(sps.rankdata(np.asarray(x, dtype=np.float64), axis=-1), dtype=np.float64)
+    values = np.asarray(x, dtype=np.float64)
+    if values.ndim > 1:
+        return np.stack([mid_ranks(row) for row in values])
+    ordered = np.sort(values)
+    below = np.searchsorted(ordered, values, side="left")
+    return np.asarray((below + np.searchsorted(ordered, values, side="right") + 1) / 2.0)
 
 
 def order_matrix(x: FloatArray) -> FloatArray:

@@ -26,7 +26,7 @@ _BLOCK = 2000
 _TOLERANCE = 1e-10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Swap:
     """Differences of z (b,) and their influence values per video (b, n)."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as sps
+from scipy import special
 
 from aqabench.stats._checks import FloatArray
 from aqabench.stats._results import Comparison, Interval
@@ -31,6 +31,8 @@ __all__ = [
 
 #: more undefined replicates than this share and there is no standard error
 MAX_DROPPED = 0.01
+#: a variance of Fisher z below this is the rounding error of equal replicates
+ROUNDING = 1e-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def jackknife_variance(
     several = sizes > 1
     parts = (sizes[several] - 1) / sizes[several] * squares[several]
     total = float(parts.sum())
+    if total < ROUNDING:
+        total = 0.0
     df = satterthwaite(list(zip(parts, sizes[several] - 1, strict=True)))
     return SampleVariance(total, df, dropped)
 
@@ -91,12 +95,14 @@ def satterthwaite(parts: list[tuple[float, float]]) -> float:
 
 def quantile(probability: float, df: float) -> float:
     """Quantile of Student's t; normal for infinite ``df``."""
-    return float(sps.norm.ppf(probability) if math.isinf(df) else sps.t.ppf(probability, df))
+    infinite = math.isinf(df)
+    return float(special.ndtri(probability) if infinite else special.stdtrit(df, probability))
 
 
 def upper_tail(statistic: float, df: float) -> float:
     """P(T >= statistic) for Student's t; normal for infinite ``df``."""
-    return float(sps.norm.sf(statistic) if math.isinf(df) else sps.t.sf(statistic, df))
+    infinite = math.isinf(df)
+    return float(special.ndtr(-statistic) if infinite else special.stdtr(df, -statistic))
 
 
 def two_sided_p(statistic: float, df: float) -> float:
@@ -138,11 +144,12 @@ def perfect_variance(n: int) -> float:
 def wald_interval(base: Interval, z: float, se_z: float, df: float) -> Interval:
     """Fill in the interval ``tanh(z +- t SE)`` at the level of ``base``."""
     half = quantile(0.5 + base.level / 2.0, df) * se_z
+    estimate = math.tanh(z) if math.isnan(base.estimate) else base.estimate
     return replace(
         base,
-        estimate=math.tanh(z) if math.isnan(base.estimate) else base.estimate,
-        low=math.tanh(z - half),
-        high=math.tanh(z + half),
+        estimate=estimate,
+        low=min(math.tanh(z - half), estimate),  # +-1 lies outside of its clipped z
+        high=max(math.tanh(z + half), estimate),
         z=z,
         se_z=se_z,
         df=df,

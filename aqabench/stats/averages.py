@@ -130,7 +130,7 @@ def compare_average(
     )
     result = compare_tables(a, b, level)
     if method == "jackknife" or result.status is not Status.OK or math.isnan(result.p_value):
-        return result
+        return replace(result, method=method)
     return swap_average(a, b, result, n_resamples, rng or np.random.default_rng(0))
 
 

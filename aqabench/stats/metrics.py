@@ -15,7 +15,7 @@ from scipy import stats as sps
 
 from aqabench.errors import DataError, UsageError
 from aqabench.stats._checks import FloatArray, choose, n_tied_pairs, undefined_reason, vectors
-from aqabench.stats._kernel import rho_limit
+from aqabench.stats._kernel import mid_ranks, rho_limit
 from aqabench.stats._results import Flag, MetricValue, Reason
 
 __all__ = ["fisher_mean", "kendall", "mse", "normalised_mse", "relative_l2", "spearman"]
@@ -71,7 +71,7 @@ def _rank_metric(
     if name == "spearman":
         value = _rank_correlation(labels, predictions)
     else:
-        value = float(sps.kendalltau(sps.rankdata(labels), sps.rankdata(predictions)).statistic)
+        value = float(sps.kendalltau(mid_ranks(labels), mid_ranks(predictions)).statistic)
     flags: tuple[Flag, ...] = ()
     if not (np.isfinite(labels).all() and np.isfinite(predictions).all()):
         flags += (Flag.NON_FINITE,)
@@ -83,7 +83,7 @@ def _rank_metric(
 def _rank_correlation(x: FloatArray, y: FloatArray) -> float:
     """Spearman's rho of two vectors (n,) that are known to vary."""
     centre = (x.size + 1) / 2
-    a, b = sps.rankdata(x) - centre, sps.rankdata(y) - centre
+    a, b = mid_ranks(x) - centre, mid_ranks(y) - centre
     return float(np.clip((a @ b) / math.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
 
 
@@ -133,7 +133,7 @@ def relative_l2(y: npt.ArrayLike, p: npt.ArrayLike, bounds: tuple[float, float])
     Raises:
         UsageError: the bounds are not increasing and finite.
 
-    Source: Yu et al. (2021), CoRe, Eq. 8 (R-l2 times 100).
+    Source: Yu et al. (2021), Group-aware contrastive regression (R-l2, times 100).
     """
     low, high = float(bounds[0]), float(bounds[1])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

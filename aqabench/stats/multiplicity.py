@@ -64,7 +64,7 @@ def adjust(p: npt.ArrayLike, method: str = "holm") -> FloatArray:
     return out.reshape(raw.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class MaxT:
     """Adjusted p values of a family of differences that share their videos.
 
@@ -174,7 +174,7 @@ def _share(resampled: FloatArray, observed: FloatArray) -> FloatArray:
     return np.asarray((1.0 + at_least) / (1.0 + ordered.size))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class PairTable:
     """All pairs of a board.
 

@@ -15,12 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import special
-from scipy import stats as sps
 from scipy.optimize import brentq
 
 from aqabench.errors import UsageError
 from aqabench.stats._checks import MIN_SE, FloatArray, fraction
-from aqabench.stats._wald import quantile
+from aqabench.stats._wald import quantile, upper_tail
 
 __all__ = ["detectable_difference", "difference_sd", "power", "required_n"]
 
@@ -157,7 +156,7 @@ def _power(
     gap = math.atanh(rho + delta / 2.0) - math.atanh(rho - delta / 2.0)
     shift = gap / (difference_sd(rho, r, delta) * math.sqrt(factor / n))
     critical = quantile(1.0 - alpha / 2.0, df)
-    return float(sps.t.sf(critical - shift, df) + sps.t.cdf(-critical - shift, df))
+    return upper_tail(critical - shift, df) + upper_tail(critical + shift, df)
 
 
 def _check(n: int, rho: float, r: float, alpha: float, n_classes: int, shared: float) -> None:

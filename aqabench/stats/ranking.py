@@ -132,7 +132,7 @@ def _cliques(graph: dict[int, set[int]]) -> list[set[int]]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class FriedmanNemenyi:
     """Friedman's test and Nemenyi's pairwise p values.
 

@@ -7,14 +7,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import npy_forge as forge
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 
-import npy_forge as forge
 from aqabench.data.safe_npy import load
+
+pytestmark = pytest.mark.filterwarnings("ignore:numpy.core")  # the old names are the point
 
 CODES = ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
 Arrays = dict[str, np.ndarray[Any, Any]]

@@ -101,8 +101,9 @@ def grade(w, z):
 def triplet(z, margin=1.0):
     """Batch-hard triplet with cosine distance, anchor by anchor."""
     batch, count, _ = z.shape
-    vectors = [(k, z[b, k] / torch.sqrt((z[b, k] ** 2).sum())) for b in range(batch)
-               for k in range(count)]
+    vectors = [
+        (k, z[b, k] / torch.sqrt((z[b, k] ** 2).sum())) for b in range(batch) for k in range(count)
+    ]
     total = z.new_zeros(())
     for i, (label, anchor) in enumerate(vectors):
         pull = [1 - (anchor * x).sum() for j, (k, x) in enumerate(vectors) if k == label and j != i]
@@ -122,6 +123,7 @@ def gdlt(w, video, decoder_layers=2, training=False):
 
 def random_transformer(shape, encoder_layers, decoder_layers):
     """Official names and shapes of the Transformer; ``shape`` is filled in place."""
+
     def attend(key):
         shape[f"{key}.in_proj_weight"] = (768, 256)
         shape[f"{key}.in_proj_bias"] = (768,)

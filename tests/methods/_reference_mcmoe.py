@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-from _reference_gdlt import (
+
+from tests.methods._reference_gdlt import (
     attention,
     decoder,
     encoder,
@@ -88,8 +89,10 @@ def encode(w, m, x, training=False):
 
 def predict(w, features, mask, places=None):
     """Published evaluation: absent streams are never touched."""
-    h = {m: encode(w, m, features[m]) if there else None
-         for m, there in zip(NAMES, mask, strict=True)}
+    h = {
+        m: encode(w, m, features[m]) if there else None
+        for m, there in zip(NAMES, mask, strict=True)
+    }
     places = range(len(features["v"])) if places is None else places
     return finish(w, h, mask, places, False)[0]
 

@@ -22,7 +22,7 @@ from plan_models import (
 from pydantic import BaseModel
 
 from aqabench.errors import ProtocolError
-from aqabench.protocol.load import NEXT_STEP, load_marked, load_model
+from aqabench.protocol.load import NEXT_STEP, dump, load_marked, load_model
 
 GOOD = """\
 name: fisv-missing
@@ -64,6 +64,29 @@ def test_a_good_file_becomes_a_model() -> None:
     )
     assert isinstance(plan.bounds[0], float)
 
+
+CANONICAL = """\
+name: fisv-missing
+dataset: fisv
+split:
+  scheme: official
+  validation:
+    fraction: 0.15
+    strata: 5
+scenarios:
+- kind: subsets
+  sizes: [1, 2]
+- kind: rates
+  rates: [0.0, 0.2]
+  exact: true
+- kind: block
+  length: 10
+  level: high
+bounds: [0.0, 45.0]
+patience: never
+weights: {}
+seeds: [0, 1, 2]
+"""
 
 ONE_FAULT = {
     "unknown key": (
@@ -319,6 +342,19 @@ def test_unions_of_models_lists_and_types_that_contain_themselves() -> None:
         ]
     finally:
         del globals()["Tree"]
+
+
+def test_dump_is_canonical_and_quotes_what_any_yaml_would_misread() -> None:
+    class Words(Strict):
+        words: tuple[str, ...]
+        about: str
+
+    words = ("no", "2e-4", "0o10", "010", "1:30", "2024-01-31", "~", "", "Räty", "a: b")
+    assert dump(Words(words=words, about="one\n two\n")) == (
+        "words: ['no', '2e-4', '0o10', '010', '1:30', '2024-01-31', '~', '', Räty, 'a: b']\n"
+        "about: |\n  one\n   two\n"
+    )
+    assert dump(load_model(GOOD, Plan)) == CANONICAL
 
 
 def test_files(tmp_path: Path) -> None:
