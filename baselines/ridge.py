@@ -120,9 +120,7 @@ def _fit(x: Array, y: Array, fold: npt.NDArray[np.int64]) -> Array:
             errors[i] += float(np.square(predicted - y[held]).sum())
     penalty = PENALTIES[int(errors.argmin())]
     dual = np.linalg.solve(gram + penalty * np.eye(len(y)), y - y.mean())
-    return np.stack(
-        [np.append(z.T @ dual, y.mean()), np.append(mean, 0.0), np.append(spread, 1.0)]
-    )
+    return np.stack([np.append(z.T @ dual, y.mean()), np.append(mean, 0.0), np.append(spread, 1.0)])
 
 
 def _apply(weights: Array, x: Array) -> Array:

@@ -11,6 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aqabench.errors import UsageError
 from aqabench.methods._mcmoe_blocks import (
     POSITIONS,
     WIDTH,
@@ -23,10 +27,6 @@ from aqabench.methods._mcmoe_blocks import (
     rows_of,
     spread,
 )
-from torch import Tensor, nn
-from torch.nn import functional
-
-from aqabench.errors import UsageError
 from aqabench.nn.grade_head import GradeRegressor, Grades, decode_grades
 from aqabench.nn.projection import Projection, on_steps
 from aqabench.nn.transformer import EncoderDecoder
@@ -318,6 +318,8 @@ class ScoringNet(nn.Module):
         self, x: Tensor, keep: Tensor | None = None, repeats: Tensor | None = None
     ) -> Refined:
         """Mix the experts' views of a stream (n, L, 256) by the router, step by step."""
+        if keep is not None:
+            x = x * keep[..., None]  # the experts' kernels reach beyond the last real step
         routes = self.router_mix(x)  # (n, L, 3)
         views, seen = [], []
         for m in MODALITIES:
@@ -351,11 +353,7 @@ class ScoringNet(nn.Module):
             seen = self._refine(real[~hidden]).mixed
             imagined = self._refine_constant(filling, steps)
             return into_rows(into_rows(torch.zeros_like(real), ~hidden, seen), hidden, imagined)
-        filling = filling.expand(-1, steps, -1)
-        if keep is not None:
-            filling = filling * keep[hidden][..., None]
-            real = real * keep[..., None]
-        return self._refine(into_rows(real, hidden, filling), keep).mixed
+        return self._refine(into_rows(real, hidden, filling.expand(-1, steps, -1)), keep).mixed
 
     def _fusion_part(
         self,
@@ -370,8 +368,7 @@ class ScoringNet(nn.Module):
         kernel = first.weight[:, column * WIDTH : (column + 1) * WIDTH, 0]  # (512, 256)
         bias = first.bias if column == 0 else None  # once in the sum over streams
         if modality in sources:
-            x = encoded[modality] if keep is None else encoded[modality] * keep[..., None]
-            return functional.linear(self._refine(x, keep).mixed, kernel, bias)
+            return functional.linear(self._refine(encoded[modality], keep).mixed, kernel, bias)
         batch = len(encoded[sources[0]])
         shown = torch.tensor([m in sources for m in MODALITIES], device=kernel.device)
         everyone = torch.ones(batch, dtype=torch.bool, device=kernel.device)

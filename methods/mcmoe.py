@@ -21,288 +21,191 @@ trained weights it agrees with the mask that is used here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, cast
 
 import torch
-from aqabench.methods._mcmoe_blocks import WIDTH, rows_of
-from aqabench.methods._mcmoe_scoring import (
-    MODALITIES,
-    Outcome,
-    Refined,
-    ScoringNet,
-    Switches,
-    checked_mask,
-)
 from torch import Tensor, nn
-from torch.nn import functional
 
-from aqabench.errors import MethodError
+from aqabench.data.batch import Batch
+from aqabench.method.base import Task, TorchMethod
+from aqabench.method.card import MethodCard
+from aqabench.methods._mcmoe_scoring import MODALITIES, Switches
+from aqabench.methods._mcmoe_training import PUBLISHED_MASKS, LossWeights, MCMoENet
 from aqabench.nn.checkpoint import as_tensors, load_weights
-from aqabench.nn.losses import batch_hard_triplet
 
 __all__ = [
     "MODALITIES",
     "PUBLISHED_MASKS",
     "LossWeights",
+    "MCMoE",
     "MCMoENet",
+    "MCMoEReleased",
     "Switches",
     "load_official",
     "loss",
 ]
 
-PUBLISHED_MASKS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
-"""The six masks of published training, in the order in which one is drawn."""
+_RECIPE = {
+    "optimizer": "adam",
+    "lr": 2e-4,
+    "weight_decay": 1e-4,
+    "batch_size": 32,
+    "epochs": 400,
+    "dropout": 0.3,
+    "alpha": 1.0,
+}
+_PUBLISHED = {
+    "fisv": {"alpha": 0.5},
+    "fisv/TES": {"epochs": 460},
+    "fisv/PCS": {"epochs": 510},
+    "rg/Ball": {"epochs": 410},
+    "rg/Clubs": {"epochs": 560},
+    "rg/Hoop": {"epochs": 270},
+    "rg/Ribbon": {"epochs": 300},
+    "fs1000": {"lr": 1e-4},
+    "fs1000/TES": {"epochs": 360},
+    "fs1000/PCS": {"epochs": 460},
+    "fs1000/SS": {"epochs": 360},
+    "fs1000/TR": {"epochs": 210},
+    "fs1000/PE": {"epochs": 520},
+    "fs1000/CO": {"epochs": 520},
+    "fs1000/IN": {"epochs": 390},
+}
+_SEARCH = {
+    "lr": ("log", 5e-5, 1e-3),
+    "dropout": ("linear", 0.0, 0.5),
+    "alpha": ("choice", 0.0, 0.5, 1.0),
+}
+_PAPER = (
+    "Xu et al.: MCMoE: Completing Missing Modalities with Mixture of Experts for Incomplete "
+    "Multimodal Action Quality Assessment, AAAI 2026, arXiv 2511.17397"
+)
+_CODE = "XuHuangbiao/MCMoE at 302460f"
+_CITATION = (
+    "@inproceedings{xu2026mcmoe, title={MCMoE: Completing Missing Modalities with Mixture of "
+    "Experts for Incomplete Multimodal Action Quality Assessment}, author={Xu, Huangbiao and "
+    "others}, booktitle={AAAI}, year={2026}}"
+)
 
 
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the loss terms, and the triplet's margin.
+class MCMoE(TorchMethod):
+    """MCMoE in its corrected form; every published defect is a setting."""
 
-    Attributes:
-        task: of the squared error of normalised scores.
-        diversity: α; published 1.0 (FS1000, RG), 0.5 (Fis-V).
-        reconstruction: of the generated features.
-        alignment: of the divergence between experts; published 1.0 with ``elementwise_kl``, which
-            equals 1/256 without.
-        margin: of the diversity term.
-    """
+    card = MethodCard(
+        name="mcmoe",
+        title="MCMoE (AAAI 2026), corrected",
+        kind="method",
+        summary=(
+            "Generates each missing stream from the present ones, passes all streams through three "
+            "modality experts mixed by a router, and grades the fusion as GDLT does."
+        ),
+        missing="Training hides a random subset per sample; a gated generator fills in for it.",
+        paper=_PAPER,
+        code=_CODE,
+        licence="none stated",
+        differs=(
+            "Positional code on the queries instead of the batch, a generator that knows time, "
+            "masks per sample with the complete one among them, teachers detached, padding masked, "
+            "alignment scaled per step. Each is a setting; mcmoe-released has the published ones."
+        ),
+        citation=_CITATION,
+        settings={
+            **_RECIPE,
+            "batch_positions": False,
+            "query_positions": True,
+            "constant_generator": False,
+            "complete_never_shown": False,
+            "one_mask_per_batch": False,
+            "attached_teachers": False,
+            "elementwise_kl": False,
+            "teacher_statistics": False,
+            "padding_is_data": False,
+            "summed_reconstruction": False,
+        },
+        published=_PUBLISHED,
+        search=_SEARCH,
+        needs=("v", "a", "f"),
+        claims=("mcmoe-fisv", "mcmoe-rg", "mcmoe-fs1000"),
+    )
 
-    task: float = 10.0
-    diversity: float = 1.0
-    reconstruction: float = 1.0
-    alignment: float = 1.0
-    margin: float = 1.0
+    def build(self, task: Task) -> nn.Module:
+        """Return the untrained network for the widths of the streams."""
+        widths = {task.symbols[m]: width for m, width in task.modalities.items()}
+        chosen = {f.name: cast(bool, self.settings[f.name]) for f in fields(Switches)}
+        net = MCMoENet(
+            *(widths[s] for s in ("v", "a", "f")),
+            dropout=cast(float, self.settings["dropout"]),
+            switches=Switches(**chosen),
+        )
+        net.weights = replace(net.weights, diversity=cast(float, self.settings["alpha"]))
+        return net
 
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Hide something, then task, diversity, reconstruction and alignment."""
+        net = cast(MCMoENet, self.net)
+        shown = net.draw_shown(batch.available, generator)
+        assert batch.score is not None
+        return net.loss_terms(
+            self._by_symbol(batch.features), batch.available, shown, batch.valid, batch.score
+        )
 
-class MCMoENet(ScoringNet):
-    """The network, published or corrected by its switches."""
+    def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
+        """Project and encode one stream."""
+        return cast(MCMoENet, self.net).encode(self.task.symbols[modality], features, valid)
 
-    def __init__(
-        self,
-        video_dim: int = 1024,
-        audio_dim: int = 768,
-        flow_dim: int = 1024,
-        dropout: float = 0.3,
-        switches: Switches | None = None,
-        weights: LossWeights | None = None,
-    ) -> None:
-        """Build the untrained network.
+    def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
+        """Generate, refine, fuse and grade."""
+        return cast(MCMoENet, self.net).score(self._by_symbol(encoded), available, valid)
 
-        Args:
-            video_dim: width of the video features; published 1024 (RG, Fis-V) or 768 (FS1000).
-            audio_dim: published 768.
-            flow_dim: published 1024.
-            dropout: inside the Transformer; published 0.3.
-            switches: the corrected form by default.
-            weights: of the loss; by default the published ones, alignment rescaled when it is
-                not averaged over channels.
-        """
-        chosen = switches or Switches()
-        super().__init__(video_dim, audio_dim, flow_dim, dropout, chosen)
-        scale = 1.0 if chosen.elementwise_kl else 1.0 / WIDTH
-        self.weights = weights or LossWeights(alignment=scale)
-
-    def draw_shown(self, available: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw which modalities a training step shows.
-
-        Corrected: every sample on its own, uniformly over the non-empty subsets of what it has.
-        Published (Q5, Q6): one of six incomplete masks for the whole batch.
-
-        Args:
-            available: (B, 3) bool, at least one per row.
-            generator: source of randomness, on the CPU.
-
-        Returns:
-            (B, 3) bool, no more than available.
-
-        Raises:
-            MethodError: one mask per batch was asked for on incomplete data.
-        """
-        masks = PUBLISHED_MASKS + (() if self.switches.complete_never_shown else ((1, 1, 1),))
-        table = torch.tensor(masks, dtype=torch.bool)  # (6 or 7, 3)
-        if self.switches.one_mask_per_batch:
-            if not bool(available.all()):
-                raise MethodError(
-                    "MCMoE with one_mask_per_batch needs training samples with all modalities. "
-                    "Got some without; set one_mask_per_batch to False."
-                )
-            chosen = int(torch.randint(0, len(table), (1,), generator=generator))
-            return table[chosen].to(available.device).expand_as(available)
-        possible = ~(table[None] & ~available.cpu()[:, None]).any(-1)  # (B, 7)
-        ticket = torch.rand(possible.shape, generator=generator)
-        return table[torch.where(possible, ticket, -1.0).argmax(1)].to(available.device)
-
-    def loss_terms(
-        self,
-        features: Mapping[str, Tensor],
-        available: Tensor,
-        shown: Tensor,
-        valid: Tensor | None,
-        score: Tensor,
-        weights: LossWeights | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the weighted loss terms of a training step; their sum is minimised.
-
-        Reconstruction compares generated streams with what exists and was hidden (``available``
-        and not ``shown``), alignment with everything that exists.  A term without anything to
-        compare is 0.
-
-        Args:
-            features: modality -> (B, T, D); anything, NaN included, where not available.
-            available: (B, 3) bool, what exists.
-            shown: (B, 3) bool, what the step may see, at least one per row.
-            valid: (B, T) bool or None.
-            score: (B,) normalised.
-            weights: instead of the network's own.
-
-        Returns:
-            ``task``, ``diversity``, ``reconstruction``, ``alignment``, each ().
-        """
-        weights = weights or self.weights
-        keep = self._keep(valid)
-        shown = checked_mask(shown & available, features)
-        truth = self._truth(features, available, shown, valid)
-        if self.switches.attached_teachers:
-            h = {m: x * shown[:, i, None, None] for i, (m, x) in enumerate(truth.items())}
-        else:
-            rows = {m: shown[:, i] for i, m in enumerate(MODALITIES)}
-            h = self._encode_rows(features, rows, valid)
-            for i, m in enumerate(MODALITIES):
-                truth[m] = torch.where(shown[:, i, None, None], h[m].detach(), truth[m])
-        outcome = self._pass(h, shown, keep)
-        grades = outcome.grades
-        return {
-            "task": weights.task * functional.mse_loss(grades.score, score),
-            "diversity": weights.diversity * batch_hard_triplet(grades.queries, weights.margin),
-            "reconstruction": weights.reconstruction
-            * self._reconstruction(outcome, truth, available, shown, keep),
-            "alignment": weights.alignment * self._alignment(outcome, truth, available, keep),
-        }
-
-    def training_loss(
-        self,
-        video: Tensor,
-        audio: Tensor,
-        flow: Tensor,
-        score: Tensor,
-        mask: Sequence[int] | Tensor,
-        alpha: float | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the published training loss on complete samples under one mask.
-
-        Args:
-            video: (B, T, D_v).
-            audio: (B, T, 768).
-            flow: (B, T, 1024).
-            score: (B,) normalised.
-            mask: three of 0/1, what the step shows, in the order v, a, f.
-            alpha: weight of the diversity term instead of the network's own.
-
-        Returns:
-            The weighted terms of :meth:`loss_terms` and their sum, ``total``.
-        """
-        features = self._features(video, audio, flow)
-        target = torch.as_tensor(score).to(self.prototype.weight)
-        everything = torch.ones(len(target), 3, dtype=torch.bool, device=target.device)
-        shown = torch.as_tensor(mask, device=target.device).bool().expand_as(everything)
-        weights = self.weights if alpha is None else replace(self.weights, diversity=alpha)
-        terms = self.loss_terms(features, everything, shown, None, target, weights)
-        return {**terms, "total": sum(terms.values(), start=target.new_zeros(()))}
-
-    def _truth(
-        self,
-        features: Mapping[str, Tensor],
-        available: Tensor,
-        shown: Tensor,
-        valid: Tensor | None,
-    ) -> dict[str, Tensor]:
-        """Encode what exists (attached) or only what was hidden, as at test (detached)."""
-        if self.switches.attached_teachers:
-            rows = {m: available[:, i] for i, m in enumerate(MODALITIES)}
-            return self._encode_rows(features, rows, valid)
-        rows = {m: (available & ~shown)[:, i] for i, m in enumerate(MODALITIES)}
-        if not any(bool(r.any()) for r in rows.values()):
-            batch, steps, _ = next(iter(features.values())).shape
-            return {m: self.prototype.weight.new_zeros(batch, steps, WIDTH) for m in MODALITIES}
-        with torch.no_grad(), _as_at_test(self):
-            return self._encode_rows(features, rows, valid)
-
-    def _reconstruction(
-        self,
-        outcome: Outcome,
-        truth: Mapping[str, Tensor],
-        available: Tensor,
-        shown: Tensor,
-        keep: Tensor | None,
+    def score_subsets(
+        self, encoded: Mapping[str, Tensor], subsets: Tensor, valid: Tensor
     ) -> Tensor:
-        errors: list[Tensor] = []
-        counts: list[Tensor] = []
-        for i, m in enumerate(MODALITIES):
-            known = available[:, i] & ~shown[:, i]
-            if not bool(known.any()):
-                continue
-            filling = rows_of(outcome.generated[m], rows_of(available[:, i], ~shown[:, i]))
-            error = (filling - rows_of(truth[m], known)).square()  # (n, T, 256)
-            exists = error.new_ones(error.shape[:2]) if keep is None else rows_of(keep, known)
-            errors.append(error.sum() if keep is None else (error * exists[..., None]).sum())
-            counts.append(exists.sum() * WIDTH)
-        if not errors:
-            return outcome.grades.score.new_zeros(())
-        if self.switches.summed_reconstruction:
-            return torch.stack([e / c for e, c in zip(errors, counts, strict=True)]).sum()
-        return torch.stack(errors).sum() / torch.stack(counts).sum()
+        """Share the experts' work on real streams between subsets."""
+        return cast(MCMoENet, self.net).score_subsets(self._by_symbol(encoded), subsets, valid)
 
-    def _alignment(
-        self,
-        outcome: Outcome,
-        truth: Mapping[str, Tensor],
-        available: Tensor,
-        keep: Tensor | None,
-    ) -> Tensor:
-        total = outcome.grades.score.new_zeros(())
-        for i, m in enumerate(MODALITIES):
-            exists = available[:, i]
-            if not bool(exists.any()):
-                continue
-            there = None if keep is None else rows_of(keep, exists)
-            known = m in outcome.refined and bool(exists.all())
-            view = self._teach(m, i, outcome.refined[m] if known else None, truth[m], exists, there)
-            target = torch.log_softmax(view, -1)
-            guess = torch.log_softmax(rows_of(outcome.mixed[m], exists), -1)
-            if there is not None:
-                target, guess = target[there], guess[there]
-            divergence = functional.kl_div(guess, target, reduction="sum", log_target=True)
-            total = total + divergence / target.numel()
-        return total if self.switches.elementwise_kl else total * WIDTH
+    def _by_symbol(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {self.task.symbols[m]: x for m, x in streams.items()}
 
-    def _teach(
-        self,
-        modality: str,
-        column: int,
-        known: Refined | None,
-        truth: Tensor,
-        exists: Tensor,
-        there: Tensor | None,
-    ) -> Tensor:
-        """Return the matching expert's view of true features (n, T, 256)."""
-        expert, switches = self.experts[modality], self.switches
-        if not switches.attached_teachers and not switches.teacher_statistics:
-            with torch.no_grad(), _as_at_test(expert):
-                x = rows_of(truth, exists)
-                view: Tensor = expert(x if there is None else x * there[..., None], there)[0]
-                return view
-        with torch.set_grad_enabled(switches.attached_teachers and torch.is_grad_enabled()):
-            if known is not None:  # the same expert has just seen the same batch
-                view, seen = known.by_expert[column], known.seen[column]
-            else:
-                x = rows_of(truth, exists)
-                view, seen = expert(x if there is None else x * there[..., None], there)
-        if switches.teacher_statistics:
-            expert.track(seen)
-        return view if switches.attached_teachers else view.detach()
+
+class MCMoEReleased(MCMoE):
+    """MCMoE as its authors released it."""
+
+    card = MethodCard(
+        name="mcmoe-released",
+        title="MCMoE (AAAI 2026), as released",
+        kind="method",
+        summary="MCMoE with every published behaviour on, defects included.",
+        missing="One of six incomplete masks per training batch; a generator constant in time.",
+        paper=_PAPER,
+        code=_CODE,
+        licence="none stated",
+        differs="The absence test by zero sums (Q4); random windows can be the last one.",
+        citation=_CITATION,
+        settings={
+            **_RECIPE,
+            "batch_positions": True,
+            "query_positions": False,
+            "constant_generator": True,
+            "complete_never_shown": True,
+            "one_mask_per_batch": True,
+            "attached_teachers": True,
+            "elementwise_kl": True,
+            "teacher_statistics": True,
+            "padding_is_data": True,
+            "summed_reconstruction": True,
+        },
+        published=_PUBLISHED,
+        search=_SEARCH,
+        needs=("v", "a", "f"),
+        opt_outs={
+            "alone_equals_batch": "its positional code is indexed by the place in the batch (Q1)",
+            "order_cannot_matter": "its positional code is indexed by the place in the batch (Q1)",
+            "padding_cannot_matter": "padded clips are attended to like real ones (Q16)",
+        },
+        claims=("mcmoe-fisv", "mcmoe-rg", "mcmoe-fs1000"),
+    )
 
 
 def load_official(
@@ -341,13 +244,3 @@ def loss(
 ) -> Tensor:
     """Return the total of :meth:`MCMoENet.training_loss`."""
     return net.training_loss(video, audio, flow, score, mask, alpha)["total"]
-
-
-@contextmanager
-def _as_at_test(net: nn.Module) -> Iterator[None]:
-    training = net.training
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(training)

@@ -10,7 +10,9 @@ from aqabench.data.features import FeatureSet
 from aqabench.protocol.schema import ClassSpec, DatasetSpec, ModalitySpec
 
 
-def small_spec(width: int = 6, train: int = 24, test: int = 12, clip_length: int = 8) -> DatasetSpec:
+def small_spec(
+    width: int = 6, train: int = 24, test: int = 12, clip_length: int = 8
+) -> DatasetSpec:
     """Return a data set of two streams and one class."""
     return DatasetSpec(
         name="small",

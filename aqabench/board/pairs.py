@@ -55,8 +55,9 @@ def compare_all(board: Leaderboard, test: Test = jackknife) -> list[Pair]:
     names = [row.name for row in board.rows if row.name in board.cells]
     independent = not board.asked.dataset.same_videos
     found = [
-        (a, b, test(board.cells[a], board.cells[b], independent))
-        for a, b in combinations(names, 2)
+        (a, b, test(board.cells[a], board.cells[b], independent)) for a, b in combinations(names, 2)
     ]
-    adjusted = adjust([result.p_value for _, _, result in found], method="holm") if found else []
+    if not found:
+        return []
+    adjusted = adjust([result.p_value for _, _, result in found], method="holm")
     return [Pair(a, b, result, float(p)) for (a, b, result), p in zip(found, adjusted, strict=True)]

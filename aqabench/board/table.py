@@ -72,11 +72,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All methods that were run under one condition, best first."""
+    """All methods that were run under one condition, best first.
+
+    ``classes`` are those of the protocol that any of the runs is about; an average is over them.
+    """
 
     asked: Asked
     condition: Condition
     rule: SelectionRule
+    classes: tuple[str, ...]
     scenarios: tuple[str, ...]
     averaged: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -106,23 +110,25 @@ def build(
     """
     chosen: SelectionRule = rule or asked.protocol.selection
     averaged = averaged_scenarios(asked.protocol, asked.dataset)
+    tried = {r.class_name for group in groups for r in group.records}
+    classes = tuple(c for c in asked.protocol.classes if c in tried)
     cells: dict[str, list[Cell]] = {}
     rows = []
     for group in groups:
-        seeds = _common_seeds(group, asked.protocol.classes)
+        seeds = _common_seeds(group, classes)
         tables = {
             (r.class_name, r.seed): _test_predictions(store, r)
             for r in group.finished
             if r.seed in seeds
         }
         own = {r: _cells(tables, r) for r in ("val", "last", "oracle")}
-        row = _row(asked, group, seeds, own, chosen, averaged)
+        row = _row(asked, classes, group, seeds, own, chosen, averaged)
         rows.append(row)
         if row.overall is not None:
             cells[row.name] = [c for c in own[chosen] if c.scenario in averaged]
     rows.sort(key=_rank)
     scenarios = tuple(subset_names(asked.protocol, asked.dataset))
-    return Leaderboard(asked, condition, chosen, scenarios, averaged, tuple(rows), cells)
+    return Leaderboard(asked, condition, chosen, classes, scenarios, averaged, tuple(rows), cells)
 
 
 def _common_seeds(group: Runs, classes: Sequence[str]) -> tuple[int, ...]:
@@ -151,26 +157,28 @@ def _cells(tables: Mapping[tuple[str, int], pd.DataFrame], rule: str) -> list[Ce
 
 def _row(
     asked: Asked,
+    classes: tuple[str, ...],
     group: Runs,
     seeds: tuple[int, ...],
     cells: Mapping[str, list[Cell]],
     rule: SelectionRule,
     averaged: tuple[str, ...],
 ) -> Row:
-    protocol = asked.protocol
     independent = not asked.dataset.same_videos
     by_class = {
         name: _scores([c for c in cells[rule] if c.class_name == name], averaged, independent)
-        for name in protocol.classes
+        for name in classes
         if any(c.class_name == name for c in cells[rule])
     }
-    whole = len(by_class) == len(protocol.classes)
+    whole = len(by_class) == len(classes)
     rules = {r: _headline(own, averaged) for r, own in cells.items() if own and whole}
     costs = [r.cost for r in group.finished if r.seed in seeds and r.cost is not None]
-    notes = [f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()]
+    notes = [
+        f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()
+    ]
     if group.older:
         notes.append(f"{group.older} runs of an older version of its source are left out")
-    absent = [c for c in protocol.classes if c not in by_class]
+    absent = [c for c in classes if c not in by_class]
     if absent:
         notes.append(f"no finished run for {', '.join(absent)}: no average is made")
     return Row(

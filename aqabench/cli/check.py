@@ -8,7 +8,11 @@ import rich_click as click
 
 from aqabench.cli.options import METHOD, plugins_option
 
-MARKS = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "opted out": "[yellow]opted out[/]"}
+MARKS = {
+    "passed": "[green]passed[/]",
+    "failed": "[red]FAILED[/]",
+    "opted out": "[yellow]opted out[/]",
+}
 
 
 @click.command("check")

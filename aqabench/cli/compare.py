@@ -23,7 +23,10 @@ from aqabench.errors import UnknownNameError, UsageError
     help="How the epoch is chosen. Default: the protocol's own rule.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["terminal", "markdown"]), default="terminal",
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "markdown"]),
+    default="terminal",
     show_default=True,
 )
 @store_option

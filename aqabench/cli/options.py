@@ -14,22 +14,20 @@ from aqabench.errors import UnknownNameError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Name(click.ParamType):
+class Name(click.ParamType):  # type: ignore[type-arg]
     """A name that exists: completed with TAB, and suggested when misspelt."""
 
     def __init__(self, kind: str, known: Callable[[], list[str]], paths: bool = False) -> None:
         """Keep how the names are found; ``paths`` lets a YAML file through."""
         self.name, self.known, self.paths = kind, known, paths
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name, or fail with the nearest one."""
         plugged = ctx is not None and bool(ctx.params.get("plugins"))
         if value in self.known() or plugged or (self.paths and str(value).endswith("ml")):
             return value
         verb = f"aqabench list {self.name.replace(' ', '')}s"
-        self.fail(str(UnknownNameError(self.name, value, self.known(), verb)), param, ctx)
+        return self.fail(str(UnknownNameError(self.name, value, self.known(), verb)), param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

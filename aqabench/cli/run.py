@@ -11,8 +11,16 @@ from aqabench.cli.options import METHOD, PROTOCOL, plugins_option, store_option
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from aqabench.data.source import Source
     from aqabench.method.card import Setting
-    from aqabench.runs.execute import Outcome
+    from aqabench.method.registry import Registry
+    from aqabench.runs.plan import RunSpec
+    from aqabench.runs.resume import Outcome
+    from aqabench.runs.store import RunStore
 
 
 @click.command("run")
@@ -93,18 +101,21 @@ def command(
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
     outcome = _execute(plan, source, registry, store, threads, console)
-    board = build(
-        asked,
-        condition_of(outcome.records[0]),
-        by_condition(outcome.records)[condition_of(outcome.records[0])],
-        store,
-    )
+    condition = condition_of(outcome.records[0])
+    board = build(asked, condition, by_condition(outcome.records)[condition], store)
     print_board(board, console)
     console.print(f"Stored in {store.root / asked.protocol.name}", highlight=False, soft_wrap=True)
     return 1 if outcome.failed else 0
 
 
-def _execute(plan, source, registry, store, threads, console) -> Outcome:  # type: ignore[no-untyped-def]
+def _execute(
+    plan: Sequence[RunSpec],
+    source: Source,
+    registry: Registry,
+    store: RunStore,
+    threads: int | None,
+    console: Console,
+) -> Outcome:
     """Do what is not stored; torch is imported only if something is left to do."""
     from aqabench.runs.resume import stored_outcome
 
@@ -131,5 +142,8 @@ def _settings(given: tuple[str, ...]) -> dict[str, Setting]:
         name, sign, value = item.partition("=")
         if not sign or not name:
             raise UsageError(f"'--set {item}' must be of the form NAME=VALUE, e.g. --set lr=1e-4")
-        settings[name.strip()] = scalar(value.strip())
+        try:
+            settings[name.strip()] = scalar(value.strip())
+        except ValueError as error:
+            raise UsageError(f"'--set {item}': {error}. Give a plain value.") from error
     return settings

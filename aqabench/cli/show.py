@@ -111,7 +111,7 @@ def _dataset(spec: DatasetSpec) -> list[tuple[str, Any]]:
         ("training window", f"{spec.clip_length} clips"),
         (
             "installed",
-            f"{', '.join(manifest.modalities)} ({manifest.layout} release, {manifest.videos} videos)"
+            f"{', '.join(manifest.modalities)} of {manifest.videos} videos ({manifest.layout})"
             if manifest
             else f"no; aqabench data import {spec.name} --from FOLDER",
         ),

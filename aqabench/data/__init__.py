@@ -1,1 +1,1 @@
-"""TBD"""
+"""What is given: features and scores, real or simulated, and how they become batches."""

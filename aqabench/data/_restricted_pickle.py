@@ -91,7 +91,10 @@ class _Machine:
             )
         whole = self.stack[0]
         if not isinstance(whole, Array) or not isinstance(whole.holds, Dictionary):
-            raise RefusalError(f"it holds {described(whole)}, not a dictionary of arrays", RESAVE)
+            raise RefusalError(
+                f"it holds {described(whole)}, not a dictionary of arrays in a 0-d object array",
+                RESAVE,
+            )
         return whole.holds.entries
 
     # -- stack ---------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class StreamLaw:
     """
 
     clarity: tuple[float, ...]
-    bursts: float = 0.7
+    bursts: float = 0.6
     nonnegative: bool = False
 
 
@@ -110,7 +110,7 @@ class FeatureLaw:
     directions: int = 160
     decay: float = 0.95
     memory: tuple[float, float] = (0.66, 0.52)
-    signal: float = 0.12
+    signal: float = 0.10
     style: float = 0.40
     athlete: float = 0.14
     style_rank: int = 20
@@ -119,7 +119,7 @@ class FeatureLaw:
     private_decay: float = 1.0
     amplitude_sd: float = 0.13
     gate: float = 4.0
-    burst: float = 3.0
+    burst: float = 1.5
     element_clips: int = 3
     clips_per_element: int = 19
 
@@ -144,9 +144,9 @@ _LAWS: dict[str, DatasetLaw] = {
             ),
         ),
         streams={
-            "video": StreamLaw((0.69, 0.81)),
-            "audio": StreamLaw((0.55, 0.64), bursts=0.0),
-            "flow": StreamLaw((0.62, 0.72), nonnegative=True),
+            "video": StreamLaw((0.66, 0.775), bursts=0.60),
+            "audio": StreamLaw((0.54, 0.64), bursts=0.0),
+            "flow": StreamLaw((0.63, 0.71), bursts=0.53, nonnegative=True),
         },
         quality_between=0.95,
         quality_within=0.62,
@@ -168,9 +168,9 @@ _LAWS: dict[str, DatasetLaw] = {
         },
         lengths=(LengthLaw(parts=((1.0, 71.6, 1.17),), low=67, high=77),),
         streams={
-            "video": StreamLaw((0.77,)),
-            "audio": StreamLaw((0.38,), bursts=0.0),
-            "flow": StreamLaw((0.66,), nonnegative=True),
+            "video": StreamLaw((0.73,), bursts=0.57),
+            "audio": StreamLaw((0.41,), bursts=0.0),
+            "flow": StreamLaw((0.65,), bursts=0.50, nonnegative=True),
         },
         quality_between=0.77,
         quality_within=0.77,
@@ -195,14 +195,14 @@ _LAWS: dict[str, DatasetLaw] = {
             LengthLaw(parts=((1.0, 92.0, 4.0),), low=80, high=110),
         ),
         streams={
-            "video": StreamLaw((0.88,)),
-            "audio": StreamLaw((0.65,), bursts=0.0),
-            "flow": StreamLaw((0.79,), nonnegative=True),
+            "video": StreamLaw((0.875,), bursts=0.72),
+            "audio": StreamLaw((0.665,), bursts=0.0),
+            "flow": StreamLaw((0.80,), bursts=0.63, nonnegative=True),
         },
         quality_between=0.90,
         quality_within=0.75,
         athlete_share=(0.55, 0.75),
-        common_noise=0.3,
+        common_noise=0.2,
     ),
 }
 

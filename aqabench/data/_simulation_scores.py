@@ -48,15 +48,11 @@ def stream(spec: DatasetSpec, seed: int, *names: str) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, key])))
 
 
-def draw_scores(
-    spec: DatasetSpec, law: DatasetLaw, *, seed: int, groups: bool
-) -> ScoreTable:
+def draw_scores(spec: DatasetSpec, law: DatasetLaw, *, seed: int, groups: bool) -> ScoreTable:
     """Draw athletes, qualities, scores and lengths for the official split sizes."""
     rng = stream(spec, seed, "scores")
     split, member = _split(spec)
-    athlete = _athletes(
-        len(split), law.groups_per_video, stream(spec, seed, "athletes")
-    )
+    athlete = _athletes(len(split), law.groups_per_video, stream(spec, seed, "athletes"))
     if not groups:
         athlete = np.arange(len(split))
     latent = _latents(law, athlete, rng)  # (N, Q)
@@ -178,18 +174,12 @@ def _difficulty(
     """Score = difficulty + execution - penalty, by apparatus; quality is the standardised sum."""
     count = len(latent)
     size = rng.exponential(law.scores["penalty"].mean, size=count)
-    penalty = np.where(
-        rng.random(count) < 0.14, np.maximum(0.05, np.round(size / 0.05) * 0.05), 0
-    )
+    penalty = np.where(rng.random(count) < 0.14, np.maximum(0.05, np.round(size / 0.05) * 0.05), 0)
     difficulty, execution, quality = (np.zeros(count) for _ in range(3))
     raw = {}
     for name, mask in member.items():
-        difficulty[mask] = np.round(
-            skewed(latent[mask, 0], law.scores[f"{name}/difficulty"]), 1
-        )
-        execution[mask] = np.round(
-            skewed(latent[mask, 1], law.scores[f"{name}/execution"]), 2
-        )
+        difficulty[mask] = np.round(skewed(latent[mask, 0], law.scores[f"{name}/difficulty"]), 1)
+        execution[mask] = np.round(skewed(latent[mask, 1], law.scores[f"{name}/execution"]), 2)
         total = difficulty + execution - penalty
         quality[mask] = (total[mask] - total[mask].mean()) / total[mask].std()
         raw[name] = total
@@ -210,18 +200,14 @@ def _programmes(
     share = dict(PROGRAMMES)
     men = share["men-short"] + share["men-free"]
     lady = (rng.random(int(athlete.max()) + 1) >= men)[athlete]
-    free_share = np.where(
-        lady, share["ladies-free"] / (1 - men), share["men-free"] / men
-    )
+    free_share = np.where(lady, share["ladies-free"] / (1 - men), share["men-free"] / men)
     free = rng.random(count) < free_share
     kind = 2 * free + lady  # order of PROGRAMMES
     tes = np.zeros(count)
     for index, (name, _) in enumerate(PROGRAMMES):
         of_kind = kind == index
         tes[of_kind] = skewed(latent[of_kind, 0], law.scores[f"TES/{name}"])
-    type_mean = np.array([law.scores[f"TES/{name}"].mean for name, _ in PROGRAMMES])[
-        kind
-    ]
+    type_mean = np.array([law.scores[f"TES/{name}"].mean for name, _ in PROGRAMMES])[kind]
     # Who skates a free programme has qualified for it, so components rise with the type as well.
     factor = latent[:, 1] + 0.25 * (type_mean - type_mean.mean()) / tes.std()
     factor = (factor - factor.mean()) / factor.std()
@@ -246,13 +232,9 @@ def _lengths(laws: tuple[LengthLaw, ...], kind: Ints, rng: np.random.Generator) 
     count = len(kind)
     lengths = np.zeros(count, dtype=np.int64)
     for index, law in enumerate(laws):
-        weights, means, sds = (
-            np.array(column) for column in zip(*law.parts, strict=True)
-        )
+        weights, means, sds = (np.array(column) for column in zip(*law.parts, strict=True))
         part = rng.choice(len(weights), size=count, p=weights / weights.sum())
-        drawn = np.round(means[part] + sds[part] * rng.standard_normal(count)).astype(
-            np.int64
-        )
+        drawn = np.round(means[part] + sds[part] * rng.standard_normal(count)).astype(np.int64)
         lengths = np.where(kind == index, np.clip(drawn, law.low, law.high), lengths)
         where = rng.permutation(np.flatnonzero(kind == index))[: len(law.extremes)]
         lengths[where] = law.extremes[: len(where)]

@@ -151,7 +151,7 @@ class Split:
         key = (window, clip_length if window == "centre" else 0)
         if key not in self._dense or len(self._dense[key][0]) != min(batch_size, len(self)):
             batches = []
-            for rows in torch.arange(len(self)).split(batch_size):
+            for rows in torch.split(torch.arange(len(self)), batch_size):
                 if window == "centre":
                     start = (self.lengths[rows] - clip_length).clamp_min(0) // 2
                     length = clip_length
@@ -184,7 +184,7 @@ class Split:
 
 
 def _chunks(order: Tensor, size: int) -> list[Tensor]:
-    chunks = list(order.split(size))
+    chunks = list(torch.split(order, size))
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return chunks

@@ -7,8 +7,10 @@ refused.  It runs no code from a file, writes nothing, follows no reference outs
 never waits on a pipe or device, and allocates no more array memory than the file has bytes.
 
 Loaded bit-equal: arrays and ``dict[str, array]`` of bool, (u)int8 to 64 and float16 to 64, of
-every numpy since 1.0, pickle protocols 0 to 5, Python 2 and 3, either byte order (kept), C and
-Fortran order (kept).  ``numpy.str_`` keys and Python-2 ``str`` keys come back as ``str``.
+numpy 1.x and 2.x (files of 1.9 to 2.5 were compared), pickle protocols 0 to 5, Python 2 and 3,
+C and Fortran order, either byte order.  dtype and memory order are those ``numpy.load`` gives:
+plain files and protocol 5 keep their byte order, arrays pickled by older protocols come in the
+machine's.  ``numpy.str_`` keys and Python-2 ``str`` keys come back as ``str``.
 
 Refused, though not evil: keys that are not text (bytes, integers), values that are not plain
 arrays (numbers, numpy scalars, lists, nested dictionaries, ``OrderedDict``, masked or memory-mapped
@@ -47,9 +49,10 @@ def load(
 
     Returns:
         The array of a plain file, or the dictionary of a pickled one, in its order.  The arrays
-        are writable and have the dtype, byte order and memory order of the file.  They own their
+        are writable and have the dtype and memory order that numpy.load gives.  They own their
         memory, except those with permuted axes (numpy 2.3 and later write such), which are
-        transposed views.  One array stored under two keys is one array here too.
+        transposed views.  One array stored under two keys is one array here too.  Keys come as
+        written: check them before they become file names.
 
     Raises:
         UnsafeFileError: the file is anything but honest array data; the sentence names what it

@@ -40,9 +40,7 @@ _BLOCK = 32
 Singles = npt.NDArray[np.float32]
 
 
-def simulation_digest(
-    spec: DatasetSpec, seed: int, *, group_effects: bool = True
-) -> str:
+def simulation_digest(spec: DatasetSpec, seed: int, *, group_effects: bool = True) -> str:
     """Return the digest of what :func:`simulate` would make, without making it."""
     recipe = {
         "simulator": SIMULATOR_VERSION,
@@ -60,9 +58,7 @@ def simulation_digest(
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-def simulate(
-    spec: DatasetSpec, *, seed: int = 0, group_effects: bool = True
-) -> FeatureSet:
+def simulate(spec: DatasetSpec, *, seed: int = 0, group_effects: bool = True) -> FeatureSet:
     """Make a simulated data set.
 
     Args:
@@ -78,9 +74,7 @@ def simulate(
     table = draw_scores(spec, law_for(spec), seed=seed, groups=group_effects)
     count = len(table.split)
     width = max(4, len(str(count)))
-    labels = [
-        f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)
-    ]
+    labels = [f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)]
     return FeatureSet(
         dataset=spec.name,
         kind="simulated",
@@ -108,9 +102,9 @@ def _features(
     gate, burst = _rows(rng, 2, depth) * np.float32(np.sqrt(depth / 1024))
     centre = _centres(spec, modality, table, seed, rng)  # (N, D)
     memory = np.linspace(*own.memory, own.directions, dtype=np.float32)
-    shown = law.bursts * table.quality[:, 0] + np.sqrt(
-        1 - law.bursts**2
-    ) * rng.standard_normal(len(centre))
+    shown = law.bursts * table.quality[:, 0] + np.sqrt(1 - law.bursts**2) * rng.standard_normal(
+        len(centre)
+    )
     liveliness = own.amplitude_sd * rng.standard_normal(len(centre), dtype=np.float32)
     amplitude = np.exp(liveliness - np.float32(own.amplitude_sd**2))  # its mean square is 1
     features = np.empty((int(table.lengths.sum()), depth), dtype=np.float16)
@@ -125,9 +119,7 @@ def _features(
         if law.bursts:
             clips, video = _elements(rng, lengths)
             amount = shown[rows][video].astype(np.float32)[:, None]
-            block[clips] += (
-                np.float32(own.gate) * gate + np.float32(own.burst) * amount * burst
-            )
+            block[clips] += np.float32(own.gate) * gate + np.float32(own.burst) * amount * burst
         if law.nonnegative:
             np.maximum(block, 0.0, out=block)
         features[done : done + len(block)] = block
@@ -160,16 +152,12 @@ def _centres(
     seen = clarity * table.quality + np.sqrt(1 - clarity**2) * error
     parts.append(seen * np.sqrt(own.signal * variance / columns))
     shared = stream(spec, seed, "style").standard_normal((count, own.style_rank))
-    looks = stream(spec, seed, "looks").standard_normal((count, own.athlete_rank))[
-        table.athlete
-    ]
+    looks = stream(spec, seed, "looks").standard_normal((count, own.athlete_rank))[table.athlete]
     private = rng.standard_normal((count, own.private_rank))
     rest = 1 - own.signal - own.style - own.athlete
     for values, share in ((shared, own.style), (looks, own.athlete), (private, rest)):
         rank = values.shape[1]
-        parts.append(
-            values * _root_spectrum(rank, own.private_decay, share * variance)[:, 0]
-        )
+        parts.append(values * _root_spectrum(rank, own.private_decay, share * variance)[:, 0])
     latent = np.concatenate(parts, axis=1).astype(np.float32)  # (N, K)
     offset_sd = own.rectified_offset_sd if view.nonnegative else own.offset_sd
     offset = offset_sd * rng.standard_normal(depth, dtype=np.float32)
@@ -179,9 +167,7 @@ def _centres(
 
 def _rows(rng: np.random.Generator, count: int, depth: int) -> Singles:
     """Return (count, D) random directions of length about 1."""
-    return rng.standard_normal((count, depth), dtype=np.float32) / np.float32(
-        np.sqrt(depth)
-    )
+    return rng.standard_normal((count, depth), dtype=np.float32) / np.float32(np.sqrt(depth))
 
 
 def _root_spectrum(rank: int, decay: float, total: float) -> Singles:
@@ -191,9 +177,7 @@ def _root_spectrum(rank: int, decay: float, total: float) -> Singles:
     return root
 
 
-def _wander(
-    rng: np.random.Generator, lengths: npt.NDArray[np.int64], memory: Singles
-) -> Singles:
+def _wander(rng: np.random.Generator, lengths: npt.NDArray[np.int64], memory: Singles) -> Singles:
     """Return (clips, K) stationary first-order autoregressions of unit variance, one a video."""
     longest = int(lengths.max())
     steps = rng.standard_normal((longest, len(lengths), len(memory)), dtype=np.float32)

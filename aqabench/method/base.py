@@ -8,7 +8,7 @@ shared loop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from aqabench.data.batch import Batch, Split, withhold
 from aqabench.method.card import MethodCard, Setting
 from aqabench.seeds import seed
+from aqabench.train.context import FitContext, Progress
+from aqabench.train.loop import train_network
+
+__all__ = ["FitContext", "Method", "Progress", "Task", "TorchMethod"]
 
 
 @dataclass(frozen=True)
@@ -39,43 +43,6 @@ class Task:
     symbols: Mapping[str, str]
     clip_length: int
     stride: int = 1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One sign of life from a training run."""
-
-    step: int
-    steps: int
-    epoch: int
-    loss: Mapping[str, float]
-
-
-@dataclass
-class FitContext:
-    """What the runner gives a method for training.
-
-    Attributes:
-        seed: of this run; use :meth:`generator` for named streams.
-        steps: optimiser steps of the budget, or None for the method's published epochs.
-        evaluations: how often to call ``look`` (evenly spread, the last step included); None
-            means after every epoch.
-        device: where networks live.
-        report: call it with a :class:`Progress` now and then.
-        look: call it with the epoch when the method may be scored; the runner keeps predictions
-            and decides later which epoch counts.  It must be called at least once, at the end.
-    """
-
-    seed: int
-    steps: int | None
-    evaluations: int | None
-    report: Callable[[Progress], None]
-    look: Callable[[int], None]
-    device: torch.device = torch.device("cpu")
-
-    def generator(self, use: str) -> torch.Generator:
-        """Return a random stream of its own for ``use``."""
-        return torch.Generator().manual_seed(seed(self.seed, use=use))
 
 
 class Method(ABC):
@@ -177,21 +144,21 @@ class TorchMethod(Method):
         """
         scores = []
         for subset in subsets:
-            shown = {m: e for m, e in encoded.items() if subset[list(self.task.modalities).index(m)]}
+            shown = {
+                m: e for m, e in encoded.items() if subset[list(self.task.modalities).index(m)]
+            }
             scores.append(self.score(shown, subset.expand(len(valid), -1), valid))
         return torch.stack(scores)
 
     def fit(self, train: Split, context: FitContext) -> None:
         """Train with the shared loop."""
-        from aqabench.train.loop import train_network
-
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(context.seed, use="weights"))
             self.net = self.build(self.task).to(context.device)
         self.prepare(train)
         train_network(self, train, context)
 
-    def prepare(self, train: Split) -> None:  # noqa: B027 (most methods need nothing)
+    def prepare(self, train: Split) -> None:
         """Set what the untrained network takes from the training data, e.g. a mean score."""
 
     def predict(self, batch: Batch) -> Tensor:

@@ -108,7 +108,9 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
         entries += _scan_entry_point(point)
     for path in plugins:
         if not path.is_file():
-            raise UsageError(f"The plug-in {path} is not a file. Give one: --plugin path/to/file.py")
+            raise UsageError(
+                f"The plug-in {path} is not a file. Give one: --plugin path/to/file.py"
+            )
         path = path.resolve()
         digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
         found = scan_file(path, f"aqabench_plugin_{digest}_{path.stem}")
@@ -234,7 +236,8 @@ def import_entry(entry: Entry) -> ModuleType:
     if entry.module in sys.modules or not entry.module.startswith("aqabench_plugin_"):
         return importlib.import_module(entry.module)
     spec = importlib.util.spec_from_file_location(entry.module, entry.path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[entry.module] = module
     try:

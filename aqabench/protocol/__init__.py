@@ -1,1 +1,1 @@
-"""TBD"""
+"""What is asked: protocols and data sets as files, checked to the last word."""

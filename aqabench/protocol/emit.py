@@ -22,7 +22,7 @@ _PRINTABLE = re.compile(r"[ -~\u00a0-\u2027\u202a-\ud7ff]*\Z")
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (PyYAML's name)
+    def ignore_aliases(self, data: object) -> bool:
         """Write shared values out each time."""
         return True
 

@@ -11,6 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
@@ -96,7 +97,7 @@ def _run(
     assert card is not None
     parts = _parts(spec, data)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    common = {
+    common: dict[str, Any] = {
         "key": spec.key,
         "identity": spec.identity,
         "dataset": protocol.dataset,
@@ -115,7 +116,9 @@ def _run(
         raise
     except Exception as error:
         # a bug in one method must not cost the others; the record keeps what happened
-        short = str(error) if isinstance(error, AqabenchError) else f"{type(error).__name__}: {error}"
+        short = (
+            str(error) if isinstance(error, AqabenchError) else f"{type(error).__name__}: {error}"
+        )
         record = RunRecord(status="failed", error=short, traceback=traceback.format_exc(), **common)
         store.write(record, None, [])
         return record

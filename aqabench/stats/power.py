@@ -153,6 +153,7 @@ def _power(
         )
     factor = (1.0 + (n_classes - 1) * shared) / n_classes
     df = (n - 1) / factor
+    delta = abs(delta)  # which of the two is better makes no difference
     gap = math.atanh(rho + delta / 2.0) - math.atanh(rho - delta / 2.0)
     shift = gap / (difference_sd(rho, r, delta) * math.sqrt(factor / n))
     critical = quantile(1.0 - alpha / 2.0, df)

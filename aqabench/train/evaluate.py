@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,11 @@ import torch
 
 from aqabench.data.batch import Split
 from aqabench.errors import MethodError
-from aqabench.method.base import Method
 from aqabench.protocol.schema import SelectionRule
 from aqabench.stats import mse, spearman
+
+if TYPE_CHECKING:
+    from aqabench.method.base import Method
 
 Array = npt.NDArray[np.float64]
 ALMOST_ONE = 1 - 1e-6
@@ -47,9 +49,7 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     """
     masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
     found, first = [], 0
-    for batch in part.split.fixed_batches(
-        method.test_window, method.task.clip_length, batch_size
-    ):
+    for batch in part.split.fixed_batches(method.test_window, method.task.clip_length, batch_size):
         shown = masks[:, first : first + len(batch)]
         found.append(method.predict_scenarios(batch, shown).detach().cpu().double().numpy())
         first += len(batch)

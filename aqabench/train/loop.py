@@ -15,7 +15,7 @@ from torch import nn
 
 from aqabench.data.batch import Batch, Split
 from aqabench.errors import MethodError
-from aqabench.method.base import FitContext, Progress
+from aqabench.train.context import FitContext, Progress
 
 if TYPE_CHECKING:
     from aqabench.method.base import TorchMethod

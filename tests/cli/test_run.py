@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
 
 REAL = ("--protocol", "fisv-rgb", "--data", "real", "--threads", "1", "--budget", "quick")
 
-FAILING = '''
+FAILING = """
 from aqabench.baselines.constant import Constant
 from aqabench.method.card import MethodCard
 
@@ -28,7 +28,7 @@ class Failing(Constant):
         if self.settings["broken"] and self.task.class_name == "PCS":
             raise RuntimeError("out of luck")
         super().fit(train, context)
-'''
+"""
 
 
 def test_a_board_with_everything_it_promises(installed: Run) -> None:
@@ -153,9 +153,7 @@ def test_a_store_that_cannot_be_written_loses_nothing(
     assert "--store FOLDER" in said.words
 
 
-def test_ctrl_c_says_how_to_go_on(
-    installed: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_says_how_to_go_on(installed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 

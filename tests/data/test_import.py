@@ -83,9 +83,7 @@ def test_everything_wrong_is_listed_at_once(release: Path, spec: DatasetSpec) ->
         assert part in text, f"{part!r} is not in:\n{text}"
 
 
-def test_a_folder_of_another_kind_says_what_was_expected(
-    tmp_path: Path, spec: DatasetSpec
-) -> None:
+def test_a_folder_of_another_kind_says_what_was_expected(tmp_path: Path, spec: DatasetSpec) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match=r"none of the layouts .* train\.txt.*It holds notes\.txt"):
         read_release(tmp_path, spec)

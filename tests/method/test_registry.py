@@ -121,9 +121,9 @@ def test_settings_are_checked_against_the_card() -> None:
     assert card is not None
     assert card.resolve("fisv", "PCS", {})["epochs"] == 400
     assert card.resolve("fisv", "TES", {"dropout": 0})["dropout"] == 0.0
-    with pytest.raises(UsageError, match="no setting 'dropot'. Did you mean 'dropout'"):
+    with pytest.raises(UsageError, match=r"no setting 'dropot'\. Did you mean 'dropout'"):
         card.resolve("fisv", "TES", {"dropot": 0.1})
-    with pytest.raises(UsageError, match="must be of type int. Got 'many' instead"):
+    with pytest.raises(UsageError, match=r"must be of type int\. Got 'many' instead"):
         card.resolve("fisv", "TES", {"epochs": "many"})
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aqabench.methods.gdlt import GDLTNet, load_official
 
 from aqabench.errors import CheckpointError
+from aqabench.methods.gdlt import GDLTNet, load_official
 from tests.methods import _reference_gdlt as reference
 
 SIZES = [(1, 51, 2_241_284), (2, 69, 3_163_396), (3, 87, 4_085_508)]

@@ -8,6 +8,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
+from aqabench.errors import CheckpointError, MethodError, UsageError
 from aqabench.methods.mcmoe import (
     PUBLISHED_MASKS,
     LossWeights,
@@ -16,8 +18,6 @@ from aqabench.methods.mcmoe import (
     load_official,
     loss,
 )
-
-from aqabench.errors import CheckpointError, MethodError, UsageError
 from tests.methods import _reference_mcmoe as reference
 
 SUBSETS = [m for m in itertools.product((0, 1), repeat=3) if any(m)]
@@ -117,7 +117,7 @@ def test_without_batch_positions_every_sample_is_scored_as_if_alone(official):
         together = on(*features.values(), torch.tensor(mask))
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(got, alone, atol=1e-5, rtol=0)
-    assert (together - got)[1:].abs().min() > 1e-4  # Q1 is visible
+    assert (together - got)[1:].abs().max() > 1e-3  # Q1 is visible
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
@@ -257,9 +257,10 @@ def test_corrected_scores_do_not_depend_on_order_or_neighbours(corrected):
     torch.testing.assert_close(alone, together, atol=1e-12, rtol=0)
 
 
-def test_corrected_scores_do_not_depend_on_padding(corrected):
+@pytest.mark.parametrize("available", [SUBSETS, [(1, 1, 1)] * 7, [(0, 1, 0)] * 7])
+def test_corrected_scores_do_not_depend_on_padding(corrected, available):
     features = draw(11, batch=7, video_width=768, dtype=torch.float64)
-    available = torch.tensor(SUBSETS)
+    available = torch.tensor(available)
     longer = {m: torch.cat([x, torch.full_like(x, float("nan"))], 1) for m, x in features.items()}
     valid = torch.arange(2 * T).expand(7, -1) < T
     with torch.no_grad():

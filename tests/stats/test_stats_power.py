@@ -81,7 +81,7 @@ def test_required_n_of_small_gains():
     assert required_n(0.01, 0.8, 0.9) == pytest.approx(6211, rel=0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(10, 400), st.floats(0.3, 0.9), st.floats(0, 1), st.floats(0.01, 0.08))
 def test_power_grows_with_n_delta_and_overlap(n, rho, share, delta):
     low = rho**2  # errors that are independent given the score

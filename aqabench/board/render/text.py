@@ -52,9 +52,11 @@ def count(value: int | None) -> str:
 def heading(board: Leaderboard) -> str:
     """Return the line above a board: what, on which data, under which budget and rule."""
     kind = "SIMULATED data" if board.simulated else "real data"
+    whole = len(board.classes) == len(board.asked.protocol.classes)
+    part = "" if whole else f" · {', '.join(board.classes)} only"
     return (
         f"{board.asked.protocol.title} ({board.condition.protocol} v{board.asked.protocol.version})"
-        f" · {kind} · budget {board.condition.budget} · epoch chosen by {board.rule}"
+        f" · {kind} · budget {board.condition.budget} · epoch chosen by {board.rule}{part}"
     )
 
 
@@ -63,16 +65,24 @@ def footnotes(board: Leaderboard) -> list[str]:
     average = board.asked.protocol.average.name
     notes = [
         f"{average}: Fisher-z mean of {', '.join(board.averaged)}; [ ]: 95 % interval, jackknife "
-        "over test videos" + (" and seeds." if _several_seeds(board) else ". One seed: the "
-        "interval does not contain the luck of training."),
+        "over test videos"
+        + (
+            " and seeds."
+            if _several_seeds(board)
+            else ". One seed: the interval does not contain the luck of training."
+        ),
         f"gap: {average} at the epoch that is best on the test videos, minus {average} here.",
     ]
     if board.rule == "oracle":
-        notes.append("The epoch is chosen ON THE TEST VIDEOS, as papers do: these are not honest "
-                     "estimates. The column last has no such choice.")
+        notes.append(
+            "The epoch is chosen ON THE TEST VIDEOS, as papers do: these are not honest "
+            "estimates. The column last has no such choice."
+        )
     if board.simulated:
-        notes.append("Simulated data show whether a method learns and recovers; they say nothing "
-                     "about real performances.")
+        notes.append(
+            "Simulated data show whether a method learns and recovers; they say nothing "
+            "about real performances."
+        )
     for row in board.rows:
         notes += [f"{row.name}: {note}." for note in row.notes]
         notes += [f"{row.name} FAILED {line}" for line in row.failed]

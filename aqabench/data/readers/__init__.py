@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from aqabench.data.readers import gdlt
 from aqabench.data.readers.release import Release
 from aqabench.errors import DataError
 from aqabench.protocol.schema import DatasetSpec
 
-LAYOUTS = {"gdlt": gdlt}
+LAYOUTS: dict[str, ModuleType] = {"gdlt": gdlt}
 
 
 def read_release(
@@ -37,7 +38,8 @@ def read_release(
         )
     for layout in LAYOUTS.values():
         if spec.name in layout.DATASETS and layout.recognise(folder):
-            return layout.read(folder, spec, tell)
+            release: Release = layout.read(folder, spec, tell)
+            return release
     expected = "; ".join(
         f"{name}: {layout.EXPECTED}"
         for name, layout in LAYOUTS.items()

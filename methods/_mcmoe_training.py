@@ -1,0 +1,287 @@
+"""The training half of MCMoE: which modalities a step shows, and the four loss terms.
+
+``mcmoe.py`` says where the equations come from; ``_mcmoe_scoring.py`` has the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aqabench.errors import MethodError
+from aqabench.methods._mcmoe_blocks import WIDTH, rows_of
+from aqabench.methods._mcmoe_scoring import (
+    MODALITIES,
+    Outcome,
+    Refined,
+    ScoringNet,
+    Switches,
+    checked_mask,
+)
+from aqabench.nn.losses import batch_hard_triplet
+
+PUBLISHED_MASKS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
+"""The six masks of published training, in the order in which one is drawn."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the loss terms, and the triplet's margin.
+
+    Attributes:
+        task: of the squared error of normalised scores.
+        diversity: α; published 1.0 (FS1000, RG), 0.5 (Fis-V).
+        reconstruction: of the generated features.
+        alignment: of the divergence between experts; published 1.0 with ``elementwise_kl``, which
+            equals 1/256 without.
+        margin: of the diversity term.
+    """
+
+    task: float = 10.0
+    diversity: float = 1.0
+    reconstruction: float = 1.0
+    alignment: float = 1.0
+    margin: float = 1.0
+
+
+class MCMoENet(ScoringNet):
+    """The network, published or corrected by its switches."""
+
+    def __init__(
+        self,
+        video_dim: int = 1024,
+        audio_dim: int = 768,
+        flow_dim: int = 1024,
+        dropout: float = 0.3,
+        switches: Switches | None = None,
+        weights: LossWeights | None = None,
+    ) -> None:
+        """Build the untrained network.
+
+        Args:
+            video_dim: width of the video features; published 1024 (RG, Fis-V) or 768 (FS1000).
+            audio_dim: published 768.
+            flow_dim: published 1024.
+            dropout: inside the Transformer; published 0.3.
+            switches: the corrected form by default.
+            weights: of the loss; by default the published ones, alignment rescaled when it is
+                not averaged over channels.
+        """
+        chosen = switches or Switches()
+        super().__init__(video_dim, audio_dim, flow_dim, dropout, chosen)
+        scale = 1.0 if chosen.elementwise_kl else 1.0 / WIDTH
+        self.weights = weights or LossWeights(alignment=scale)
+
+    def draw_shown(self, available: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw which modalities a training step shows.
+
+        Corrected: every sample on its own, uniformly over the non-empty subsets of what it has.
+        Published (Q5, Q6): one of six incomplete masks for the whole batch.
+
+        Args:
+            available: (B, 3) bool, at least one per row.
+            generator: source of randomness, on the CPU.
+
+        Returns:
+            (B, 3) bool, no more than available.
+
+        Raises:
+            MethodError: one mask per batch was asked for on incomplete data.
+        """
+        masks = PUBLISHED_MASKS + (() if self.switches.complete_never_shown else ((1, 1, 1),))
+        table = torch.tensor(masks, dtype=torch.bool)  # (6 or 7, 3)
+        if self.switches.one_mask_per_batch:
+            if not bool(available.all()):
+                raise MethodError(
+                    "MCMoE with one_mask_per_batch needs training samples with all modalities. "
+                    "Got some without; set one_mask_per_batch to False."
+                )
+            chosen = int(torch.randint(0, len(table), (1,), generator=generator))
+            return table[chosen].to(available.device).expand_as(available)
+        possible = ~(table[None] & ~available.cpu()[:, None]).any(-1)  # (B, 7)
+        ticket = torch.rand(possible.shape, generator=generator)
+        return table[torch.where(possible, ticket, -1.0).argmax(1)].to(available.device)
+
+    def loss_terms(
+        self,
+        features: Mapping[str, Tensor],
+        available: Tensor,
+        shown: Tensor,
+        valid: Tensor | None,
+        score: Tensor,
+        weights: LossWeights | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the weighted loss terms of a training step; their sum is minimised.
+
+        Reconstruction compares generated streams with what exists and was hidden (``available``
+        and not ``shown``), alignment with everything that exists.  A term without anything to
+        compare is 0.
+
+        Args:
+            features: modality -> (B, T, D); anything, NaN included, where not available.
+            available: (B, 3) bool, what exists.
+            shown: (B, 3) bool, what the step may see, at least one per row.
+            valid: (B, T) bool or None.
+            score: (B,) normalised.
+            weights: instead of the network's own.
+
+        Returns:
+            ``task``, ``diversity``, ``reconstruction``, ``alignment``, each ().
+        """
+        weights = weights or self.weights
+        keep = self._keep(valid)
+        shown = checked_mask(shown & available, features)
+        truth = self._truth(features, available, shown, valid)
+        if self.switches.attached_teachers:
+            h = {m: x * shown[:, i, None, None] for i, (m, x) in enumerate(truth.items())}
+        else:
+            rows = {m: shown[:, i] for i, m in enumerate(MODALITIES)}
+            h = self._encode_rows(features, rows, valid)
+            for i, m in enumerate(MODALITIES):
+                truth[m] = torch.where(shown[:, i, None, None], h[m].detach(), truth[m])
+        outcome = self._pass(h, shown, keep)
+        grades = outcome.grades
+        return {
+            "task": weights.task * functional.mse_loss(grades.score, score),
+            "diversity": weights.diversity * batch_hard_triplet(grades.queries, weights.margin),
+            "reconstruction": weights.reconstruction
+            * self._reconstruction(outcome, truth, available, shown, keep),
+            "alignment": weights.alignment * self._alignment(outcome, truth, available, keep),
+        }
+
+    def training_loss(
+        self,
+        video: Tensor,
+        audio: Tensor,
+        flow: Tensor,
+        score: Tensor,
+        mask: Sequence[int] | Tensor,
+        alpha: float | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the published training loss on complete samples under one mask.
+
+        Args:
+            video: (B, T, D_v).
+            audio: (B, T, 768).
+            flow: (B, T, 1024).
+            score: (B,) normalised.
+            mask: three of 0/1, what the step shows, in the order v, a, f.
+            alpha: weight of the diversity term instead of the network's own.
+
+        Returns:
+            The weighted terms of :meth:`loss_terms` and their sum, ``total``.
+        """
+        features = self._features(video, audio, flow)
+        target = torch.as_tensor(score).to(self.prototype.weight)
+        everything = torch.ones(len(target), 3, dtype=torch.bool, device=target.device)
+        shown = torch.as_tensor(mask, device=target.device).bool().expand_as(everything)
+        weights = self.weights if alpha is None else replace(self.weights, diversity=alpha)
+        terms = self.loss_terms(features, everything, shown, None, target, weights)
+        return {**terms, "total": sum(terms.values(), start=target.new_zeros(()))}
+
+    def _truth(
+        self,
+        features: Mapping[str, Tensor],
+        available: Tensor,
+        shown: Tensor,
+        valid: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Encode what exists (attached) or only what was hidden, as at test (detached)."""
+        if self.switches.attached_teachers:
+            rows = {m: available[:, i] for i, m in enumerate(MODALITIES)}
+            return self._encode_rows(features, rows, valid)
+        rows = {m: (available & ~shown)[:, i] for i, m in enumerate(MODALITIES)}
+        if not any(bool(r.any()) for r in rows.values()):
+            batch, steps, _ = next(iter(features.values())).shape
+            return {m: self.prototype.weight.new_zeros(batch, steps, WIDTH) for m in MODALITIES}
+        with torch.no_grad(), _as_at_test(self):
+            return self._encode_rows(features, rows, valid)
+
+    def _reconstruction(
+        self,
+        outcome: Outcome,
+        truth: Mapping[str, Tensor],
+        available: Tensor,
+        shown: Tensor,
+        keep: Tensor | None,
+    ) -> Tensor:
+        errors: list[Tensor] = []
+        counts: list[Tensor] = []
+        for i, m in enumerate(MODALITIES):
+            known = available[:, i] & ~shown[:, i]
+            if not bool(known.any()):
+                continue
+            filling = rows_of(outcome.generated[m], rows_of(available[:, i], ~shown[:, i]))
+            error = (filling - rows_of(truth[m], known)).square()  # (n, T, 256)
+            exists = error.new_ones(error.shape[:2]) if keep is None else rows_of(keep, known)
+            errors.append(error.sum() if keep is None else (error * exists[..., None]).sum())
+            counts.append(exists.sum() * WIDTH)
+        if not errors:
+            return outcome.grades.score.new_zeros(())
+        if self.switches.summed_reconstruction:
+            return torch.stack([e / c for e, c in zip(errors, counts, strict=True)]).sum()
+        return torch.stack(errors).sum() / torch.stack(counts).sum()
+
+    def _alignment(
+        self,
+        outcome: Outcome,
+        truth: Mapping[str, Tensor],
+        available: Tensor,
+        keep: Tensor | None,
+    ) -> Tensor:
+        total = outcome.grades.score.new_zeros(())
+        for i, m in enumerate(MODALITIES):
+            exists = available[:, i]
+            if not bool(exists.any()):
+                continue
+            there = None if keep is None else rows_of(keep, exists)
+            known = m in outcome.refined and bool(exists.all())
+            view = self._teach(m, i, outcome.refined[m] if known else None, truth[m], exists, there)
+            target = torch.log_softmax(view, -1)
+            guess = torch.log_softmax(rows_of(outcome.mixed[m], exists), -1)
+            if there is not None:
+                target, guess = target[there], guess[there]
+            divergence = functional.kl_div(guess, target, reduction="sum", log_target=True)
+            total = total + divergence / target.numel()
+        return total if self.switches.elementwise_kl else total * WIDTH
+
+    def _teach(
+        self,
+        modality: str,
+        column: int,
+        known: Refined | None,
+        truth: Tensor,
+        exists: Tensor,
+        there: Tensor | None,
+    ) -> Tensor:
+        """Return the matching expert's view of true features (n, T, 256)."""
+        expert, switches = self.experts[modality], self.switches
+        if not switches.attached_teachers and not switches.teacher_statistics:
+            with torch.no_grad(), _as_at_test(expert):
+                x = rows_of(truth, exists)
+                view: Tensor = expert(x if there is None else x * there[..., None], there)[0]
+                return view
+        with torch.set_grad_enabled(switches.attached_teachers and torch.is_grad_enabled()):
+            if known is not None:  # the same expert has just seen the same batch
+                view, seen = known.by_expert[column], known.seen[column]
+            else:
+                x = rows_of(truth, exists)
+                view, seen = expert(x if there is None else x * there[..., None], there)
+        if switches.teacher_statistics:
+            expert.track(seen)
+        return view if switches.attached_teachers else view.detach()
+
+
+@contextmanager
+def _as_at_test(net: nn.Module) -> Iterator[None]:
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
