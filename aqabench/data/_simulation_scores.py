@@ -149,7 +149,12 @@ def _latents(law: DatasetLaw, athlete: Ints, rng: np.random.Generator) -> Floats
 
 
 def _exact(columns: Floats) -> Floats:
-    """Centre and whiten columns, so that their sample covariance is the identity."""
+    """Centre and whiten columns, so that their sample covariance is the identity.
+
+    A handful of videos keeps its chance moments: there is too little to whiten.
+    """
+    if len(columns) < 20 * columns.shape[1]:
+        return columns
     columns = columns - columns.mean(axis=0)
     root = np.linalg.cholesky(columns.T @ columns / len(columns))
     white: Floats = np.linalg.solve(root, columns.T).T

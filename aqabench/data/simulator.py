@@ -10,9 +10,9 @@ style that all modalities share, the athlete's identity, and things of its own. 
 features wander with the memory of real ones, and a few element clips show quality that a mean over
 the video hardly sees.  Targets, tolerances and measured values: ``docs/simulator.md``.
 
-Equal specification, seed and numpy give equal bits.  Scores, splits and lengths don't depend on
-the machine; features pass through a matrix product, whose last bits may, before rounding to
-float16.
+Equal specification, seed, machine and numpy give equal bits.  On another machine a matrix product
+may end in other last bits, so that a rounded feature or score may differ by one step; the digest
+names the recipe and stays the same.
 """
 
 from __future__ import annotations
@@ -96,10 +96,7 @@ def _features(
     law, own = law_for(spec).streams[modality.name], FEATURES
     rng = stream(spec, seed, modality.name)
     depth = modality.width
-    loadings = _rows(rng, own.directions, depth) * _root_spectrum(
-        own.directions, own.decay, own.within * depth
-    )
-    gate, burst = _rows(rng, 2, depth) * np.float32(np.sqrt(depth / 1024))
+    loadings, gate, burst = _directions(spec, modality, seed)
     centre = _centres(spec, modality, table, seed, rng)  # (N, D)
     memory = np.linspace(*own.memory, own.directions, dtype=np.float32)
     shown = law.bursts * table.quality[:, 0] + np.sqrt(1 - law.bursts**2) * rng.standard_normal(
@@ -119,12 +116,29 @@ def _features(
         if law.bursts:
             clips, video = _elements(rng, lengths)
             amount = shown[rows][video].astype(np.float32)[:, None]
-            block[clips] += np.float32(own.gate) * gate + np.float32(own.burst) * amount * burst
+            block[clips] += gate + amount * burst
         if law.nonnegative:
             np.maximum(block, 0.0, out=block)
         features[done : done + len(block)] = block
         done += len(block)
     return features
+
+
+def _directions(
+    spec: DatasetSpec, modality: ModalitySpec, seed: int
+) -> tuple[Singles, Singles, Singles]:
+    """Return what is constant over the data set: loadings (K, D), gate (D,) and burst (D,).
+
+    The loadings carry the movement inside a video; gate is the step that tells an element clip
+    from others, burst the step that a unit of shown quality adds in it.
+    """
+    own, depth = FEATURES, modality.width
+    rng = stream(spec, seed, modality.name, "directions")
+    loadings = _rows(rng, own.directions, depth)
+    loadings *= _root_spectrum(own.directions, own.decay, own.within * depth)
+    # Against features of any width an element stands out as much as against 1024.
+    gate, burst = _rows(rng, 2, depth) * np.float32(np.sqrt(depth / 1024))
+    return loadings, np.float32(own.gate) * gate, np.float32(own.burst) * burst
 
 
 def _centres(

@@ -173,10 +173,10 @@ BUDGETS: dict[str, Budget] = {
     for budget in (
         Budget(
             name="quick",
-            about="seconds to minutes on a laptop: few steps on every 6th clip; a first look only",
-            steps=80,
-            stride=6,
-            evaluations=4,
+            about="about a minute on a laptop: 60 steps on every 8th clip; a first look only",
+            steps=60,
+            stride=8,
+            evaluations=3,
             seeds=1,
         ),
         Budget(

@@ -57,7 +57,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
 def _summary(board: Leaderboard) -> Table:
     table = _table()
     average = board.asked.protocol.average.name
-    table.add_column("method", no_wrap=True, overflow="ellipsis")
+    table.add_column("method", overflow="fold")
     headings = (average, "95 % interval", "gap", "last", "MSE", "seeds", "params", "time")
     for name in headings:
         table.add_column(name, justify="right", no_wrap=True)

@@ -40,12 +40,12 @@ def duration(seconds: float) -> str:
 
 
 def count(value: int | None) -> str:
-    """Return a count of parameters: ``9.38 M``."""
+    """Return a count of parameters: ``9.38M``."""
     if value is None:
         return DASH
     for size, unit in ((10**6, "M"), (10**3, "k")):
         if value >= size:
-            return f"{value / size:.3g} {unit}"
+            return f"{value / size:.3g}{unit}"
     return str(value)
 
 

@@ -1,0 +1,83 @@
+"""Every method keeps the contract, and the contract catches those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aqabench.method.contract import CHECKS, check_method
+from aqabench.method.registry import discover
+
+REGISTRY = discover()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", [e.name for e in REGISTRY.entries])
+def test_contract(name: str) -> None:
+    results = check_method(REGISTRY, name)
+    failed = [f"{r.check}: {r.detail}" for r in results if r.status == "failed"]
+    assert not failed, failed
+    assert {r.check for r in results} == set(CHECKS)
+
+
+def test_released_mcmoe_fails_batch_invariance_only_by_a_declared_opt_out() -> None:
+    """The proof that the check works: the published positional code is indexed by the batch."""
+    results = {r.check: r for r in check_method(REGISTRY, "mcmoe-released")}
+    for check in ("alone_equals_batch", "order_cannot_matter"):
+        assert results[check].status == "opted out"
+        assert "Q1" in results[check].detail
+
+
+CHEATS = {
+    "peeks": (
+        "return batch.features['video'].nan_to_num().sum((1, 2)).sigmoid()",
+        "missing_cannot_matter",
+    ),
+    "touches": ("return batch.features['video'].mean((1, 2))", "missing_cannot_matter"),
+    "reads_padding": (
+        "x = batch.features['audio'].mean((1, 2))\n"
+        "        return torch.where(batch.available[:, 1], x, 0.0)",
+        "padding_cannot_matter",
+    ),
+    "ranks_the_batch": (
+        "return torch.arange(len(batch)) / 100.0",
+        "order_cannot_matter",
+    ),
+    "normalises_over_the_batch": (
+        "x = torch.where(batch.available[:, 0], 0.5, 0.4) + len(batch) / 100\n        return x",
+        "alone_equals_batch",
+    ),
+    "rolls_dice": ("return torch.rand(len(batch))", "predicting_changes_nothing"),
+    "knows_nothing": ("return torch.full((len(batch),), 0.5)", "learns"),
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_each_cheat_is_caught_by_its_check(tmp_path: Path, cheat: str) -> None:
+    body, check = CHEATS[cheat]
+    plugin = tmp_path / f"{cheat}.py"
+    plugin.write_text(
+        "import torch\n"
+        "from aqabench.baselines.constant import Constant\n"
+        "from aqabench.method.card import MethodCard\n\n\n"
+        "class Cheat(Constant):\n"
+        f"    card = MethodCard(name='{cheat.replace('_', '-')}', title='C', kind='baseline',\n"
+        "                      summary='s', missing='m')\n\n"
+        f"    def predict(self, batch):\n        {body}\n"
+    )
+    results = check_method(discover([plugin]), cheat.replace("_", "-"))
+    assert check in {r.check for r in results if r.status == "failed"}
+
+
+def test_the_guide_of_contributing_is_a_method_that_keeps_the_contract(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    plugin = tmp_path / "mean_pool.py"
+    plugin.write_text(guide.split("```python\n")[1].split("```")[0])
+    results = check_method(discover([plugin]), "mean-pool")
+    assert [r for r in results if r.status != "passed"] == []

@@ -1,0 +1,115 @@
+"""Executing: the same key gives the same numbers, and the test part never trains or selects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aqabench.data.simulator import simulate, simulation_digest
+from aqabench.method.base import Progress
+from aqabench.method.registry import discover
+from aqabench.protocol.library import load_protocol, protocol_digest
+from aqabench.protocol.schema import BUDGETS
+from aqabench.runs.execute import execute
+from aqabench.runs.plan import Question, RunSpec, make_plan
+from aqabench.runs.record import RunRecord
+from aqabench.runs.store import RunStore
+
+
+class Silent:
+    """A listener that counts."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def run_started(self, spec: RunSpec, number: int, total: int) -> None: ...
+
+    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
+        self.steps += 1
+
+    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def asked() -> tuple[Question, object]:
+    """Fis-V with narrow streams and few videos."""
+    found = load_protocol("fisv-missing")
+    dataset = found.dataset.model_copy(
+        update={
+            "modalities": tuple(
+                m.model_copy(update={"width": 16}) for m in found.dataset.modalities
+            ),
+            "classes": tuple(
+                c.model_copy(update={"train": 60, "test": 20}) for c in found.dataset.classes
+            ),
+            "clip_length": 24,
+        }
+    )
+    digest = protocol_digest(found.protocol, dataset)
+    question = Question(
+        found.protocol,
+        dataset,
+        digest,
+        "simulated",
+        simulation_digest(dataset, 0),
+        BUDGETS["quick"].model_copy(update={"steps": 6}),
+    )
+    return question, simulate(dataset)
+
+
+def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
+    tmp_path: Path, asked: tuple[Question, object]
+) -> None:
+    torch.set_num_threads(1)
+    question, data = asked
+    registry, frames = discover(), []
+    plan = make_plan(question, registry, ["mcmoe"], {}, classes=["TES"])
+    for name in "ab":
+        listener = Silent()
+        outcome = execute(plan, data, registry, RunStore(tmp_path / name), listener)  # type: ignore[arg-type]
+        assert not outcome.failed, outcome.failed[0].traceback
+        assert listener.steps == 6
+        frames.append(RunStore(tmp_path / name).predictions(outcome.records[0]))
+    assert frames[0].equals(frames[1])
+    frame, record = frames[0], outcome.records[0]
+    assert set(frame["rule"]) == {"val", "last", "oracle"}
+    assert set(frame["scenario"]) == {"v", "a", "f", "va", "vf", "af", "vaf"}
+    assert record.samples == {"train": 51, "val": 9, "test": 20}
+    test = frame[(frame["part"] == "test") & (frame["rule"] == "val")]
+    assert len(test) == 7 * 20
+    assert np.isfinite(test["prediction"]).all()
+    assert record.cost is not None
+    assert record.cost.parameters
+    assert record.selected_epochs["last"] == 1 or record.selected_epochs["last"] >= 3
+
+
+def test_selection_uses_validation_and_oracle_uses_test(
+    tmp_path: Path, asked: tuple[Question, object]
+) -> None:
+    question, data = asked
+    registry, store = discover(), RunStore(tmp_path)
+    plan = make_plan(question, registry, ["unimodal-v"], {}, classes=["PCS"])
+    (record,) = execute(plan, data, registry, store, Silent()).records  # type: ignore[arg-type]
+    curve = store.curve(record)
+    for rule, part in (("val", "val"), ("oracle", "test")):
+        rows = [r for r in curve if r["part"] == part]
+        best = max(rows, key=lambda r: r["criterion"])
+        assert record.selected_epochs[rule] == best["epoch"]
+
+
+def test_a_protocol_without_validation_has_no_val_rule(
+    tmp_path: Path, asked: tuple[Question, object]
+) -> None:
+    from dataclasses import replace
+
+    question, data = asked
+    split = question.protocol.split.model_copy(update={"validation": None})
+    protocol = question.protocol.model_copy(update={"split": split, "selection": "last"})
+    plan = make_plan(replace(question, protocol=protocol), discover(), ["ridge"], {})[:1]
+    store = RunStore(tmp_path)
+    (record,) = execute(plan, data, discover(), store, Silent()).records  # type: ignore[arg-type]
+    assert record.samples == {"train": 60, "test": 20}
+    assert set(store.predictions(record)["rule"]) == {"last", "oracle"}
