@@ -177,6 +177,7 @@ class GDLT(SingleStreamMethod):
             "dropout": ("linear", 0.0, 0.8),
             "alpha": ("choice", 0.0, 0.5, 1.0),
         },
+        contract_settings={"optimizer": "adam", "lr": 1e-3, "alpha": 0.1},
         claims=("gdlt-fisv", "gdlt-rg"),
     )
 

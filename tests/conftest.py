@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# One thread per test process, set before numpy and torch read it: pytest runs several at once.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 from pathlib import Path
 
 import pytest

@@ -38,6 +38,8 @@ class MethodCard:
         min_modalities: fewest streams it makes sense with.
         needs: symbols of streams without which it cannot run at all.
         opt_outs: contract check -> the reason why this method may fail it; shown on the board.
+        contract_settings: settings under which the contract asks whether the method learns, for
+            recipes whose published schedule takes longer than a check may.
         claims: ids of rows in ``leaderboards/published``.
     """
 
@@ -57,6 +59,7 @@ class MethodCard:
     min_modalities: int = 1
     needs: tuple[str, ...] = ()
     opt_outs: Mapping[str, str] = field(default_factory=dict)
+    contract_settings: Mapping[str, Setting] = field(default_factory=dict)
     claims: tuple[str, ...] = ()
 
     def resolve(

@@ -26,9 +26,9 @@ from aqabench.stats import spearman
 
 TOLERANCE = 1e-5
 """Largest difference between normalised scores that rounding in float32 may make."""
-LEARNS = 0.4
-"""Spearman on the simulator's test videos, all modalities, that learning must reach."""
-STEPS, LEARNING_STEPS, CLIPS, BATCH = 2, 60, 12, 8
+LEARNS = 0.35
+"""Spearman on the simulator's 80 test videos that learning must reach: three standard errors."""
+STEPS, LEARNING_STEPS, CLIPS, BATCH = 2, 100, 12, 8
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Bench:
     test: Split
     method: Method
 
-    def fitted(self, seed: int = 1, steps: int = STEPS) -> Method:
+    def fitted(self, seed: int) -> Method:
         """Return a freshly trained method."""
-        return _fit(self.kind(self.task), self.train, seed, steps)
+        return _fit(self.kind(self.task), self.train, seed, STEPS)
 
     @property
     def batch(self) -> Batch:
@@ -232,7 +232,8 @@ def predicting_changes_nothing(bench: Bench) -> str:
 
 def learns(bench: Bench) -> str:
     """Within a small budget it ranks the simulator's test videos clearly better than chance."""
-    method = bench.fitted(seed=1, steps=LEARNING_STEPS)
+    method = bench.kind(bench.task, bench.kind.card.contract_settings)
+    _fit(method, bench.train, seed=1, steps=LEARNING_STEPS)
     batches = bench.test.fixed_batches(method.test_window, CLIPS, 64)
     predictions = np.concatenate([method.predict(b).double().numpy() for b in batches])
     rho = float(spearman(bench.test.points, predictions))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from aqabench.data.features import FeatureSet
+from aqabench.data.simulator import simulate
 from aqabench.protocol.schema import DatasetSpec
 
 Array = npt.NDArray[np.float64]
@@ -40,11 +41,18 @@ def gram(x: npt.NDArray[np.float32], train: int) -> Array:
     return (z @ z.T).astype(np.float64) / z.shape[1]
 
 
-def ridge(kernel: Array, target: Array, train: int) -> Array:
+def decompose(kernel: Array, train: int) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of the training block, its intercept unpenalised."""
+    values, vectors = np.linalg.eigh(kernel[:train, :train] + 1e3)
+    return values, vectors
+
+
+def ridge(
+    kernel: Array, target: Array, train: int, axes: tuple[Array, Array] | None = None
+) -> Array:
     """Return the (N - train, k) predictions of ridge with the best leave-one-out penalty."""
     y = target[:train].reshape(train, -1)
-    # The added constant frees the intercept from the penalty.
-    values, vectors = np.linalg.eigh(kernel[:train, :train] + 1e3)
+    values, vectors = decompose(kernel, train) if axes is None else axes
     turned, best = vectors.T @ (y - y.mean(0)), (np.inf, np.zeros(0))
     for penalty in np.geomspace(1e-2, 30, 15):
         weights = 1 / (values + penalty)
@@ -66,7 +74,7 @@ def levels(
     """Return (subset symbols, class) -> test Spearman of ridge on mean and sd over time."""
     symbols = {m.name: m.symbol for m in spec.modalities}
     sizes = (1, len(pooled)) if singles_only else range(1, len(pooled) + 1)
-    kernels: dict[tuple[str, bytes], Array] = {}
+    solved: dict[tuple[str, bytes], tuple[Array, tuple[Array, Array]]] = {}
     result = {}
     for c in spec.classes:
         first, second = data.rows(c.name, "train"), data.rows(c.name, "test")
@@ -76,11 +84,12 @@ def levels(
             for subset in combinations(pooled, size):
                 name = "".join(symbols[m] for m in subset)
                 key = (name, rows.tobytes())
-                if key not in kernels:
-                    kernels[key] = np.mean(
-                        [gram(np.hstack(pooled[m])[rows], len(first)) for m in subset], axis=0
-                    )
-                predicted = ridge(kernels[key], score, len(first))[:, 0]
+                if key not in solved:
+                    grams = [gram(np.hstack(pooled[m])[rows], len(first)) for m in subset]
+                    kernel = np.mean(grams, axis=0)
+                    solved[key] = kernel, decompose(kernel, len(first))
+                kernel, axes = solved[key]
+                predicted = ridge(kernel, score, len(first), axes)[:, 0]
                 result[name, c.name] = float(spearmanr(predicted, score[len(first) :])[0])
     return result
 
@@ -88,6 +97,17 @@ def levels(
 def average(result: dict[tuple[str, str], float], subset: str) -> float:
     """Average over classes by Fisher z."""
     return fisher_mean([value for (name, _), value in result.items() if name == subset])
+
+
+def calibration(spec: DatasetSpec, seeds: Sequence[int]) -> dict[str, float]:
+    """Return subset symbols -> ridge level in the population: classes and seeds averaged."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        data = simulate(spec, seed=seed)
+        level = levels(data, spec, pool(data), singles_only=True)
+        for subset in dict.fromkeys(name for name, _ in level):
+            found.setdefault(subset, []).append(average(level, subset))
+    return {subset: fisher_mean(values) for subset, values in found.items()}
 
 
 def completion(data: FeatureSet, pooled: Pooled, modality: str) -> float:

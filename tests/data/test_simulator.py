@@ -406,14 +406,7 @@ def test_a_known_name_with_other_classes_gets_the_generic_law() -> None:
     ],
 )
 def test_population_levels(name: str, seeds: int, targets: dict[str, float]) -> None:
-    spec = load_dataset(name)
-    found: dict[str, list[float]] = {subset: [] for subset in targets}
-    for seed in range(seeds):
-        data = simulate(spec, seed=seed)
-        level = probe.levels(data, spec, probe.pool(data), singles_only=True)
-        for subset in targets:
-            found[subset].append(probe.average(level, subset))
-    mean = {subset: probe.fisher_mean(values) for subset, values in found.items()}
+    mean = probe.calibration(load_dataset(name), range(seeds))
     assert mean["vaf"] > mean["v"] > mean["f"] > mean["a"]
     assert mean == pytest.approx(targets, abs=0.03)
 

@@ -25,6 +25,9 @@ from aqabench.board.render.text import (
 )
 from aqabench.board.table import Leaderboard, Scores
 
+ROOMY = 100
+"""From this many columns on, every class of several methods has its interval beside it."""
+
 
 def print_board(board: Leaderboard, console: Console) -> None:
     """Print the summary, Spearman and MSE by class and subset, and the footnotes."""
@@ -32,13 +35,14 @@ def print_board(board: Leaderboard, console: Console) -> None:
     console.print(Text(heading(board), style="bold"))
     console.print(_summary(board))
     average = board.asked.protocol.average.name
+    roomy = console.width >= ROOMY or len(board.rows) == 1
     console.print(
         _grid(
             board,
             "Spearman by class and subset (higher is better)",
             lambda s: s.srcc,
             correlation,
-            (average, lambda s: f"{correlation(s.average.estimate)} {limits(s.average)}"),
+            (average, _with_limits if roomy else lambda s: correlation(s.average.estimate)),
         )
     )
     console.print(
@@ -101,6 +105,10 @@ def _grid(
             style = "bold" if name == "mean" and not several else ""
             table.add_row(label, *cells, last[1](scores), style=style)
     return table
+
+
+def _with_limits(scores: Scores) -> str:
+    return f"{correlation(scores.average.estimate)} {limits(scores.average)}"
 
 
 def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> None:
