@@ -178,7 +178,6 @@ class GDLT(SingleStreamMethod):
             "alpha": ("choice", 0.0, 0.5, 1.0),
         },
         contract_settings={"optimizer": "adam", "lr": 1e-3, "alpha": 0.1},
-        claims=("gdlt-fisv", "gdlt-rg"),
     )
 
     @property

@@ -127,7 +127,7 @@ class MCMoE(TorchMethod):
         published=_PUBLISHED,
         search=_SEARCH,
         needs=("v", "a", "f"),
-        claims=("mcmoe-fisv", "mcmoe-rg", "mcmoe-fs1000"),
+        contract_settings={"batch_size": 16},
     )
 
     def build(self, task: Task) -> nn.Module:
@@ -199,12 +199,12 @@ class MCMoEReleased(MCMoE):
         published=_PUBLISHED,
         search=_SEARCH,
         needs=("v", "a", "f"),
+        contract_settings={"batch_size": 16},
         opt_outs={
             "alone_equals_batch": "its positional code is indexed by the place in the batch (Q1)",
             "order_cannot_matter": "its positional code is indexed by the place in the batch (Q1)",
             "padding_cannot_matter": "padded clips are attended to like real ones (Q16)",
         },
-        claims=("mcmoe-fisv", "mcmoe-rg", "mcmoe-fs1000"),
     )
 
 

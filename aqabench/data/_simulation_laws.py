@@ -168,9 +168,9 @@ _LAWS: dict[str, DatasetLaw] = {
         },
         lengths=(LengthLaw(parts=((1.0, 71.6, 1.17),), low=67, high=77),),
         streams={
-            "video": StreamLaw((0.71,), bursts=0.55),
+            "video": StreamLaw((0.72,), bursts=0.55),
             "audio": StreamLaw((0.37,), bursts=0.0),
-            "flow": StreamLaw((0.645,), bursts=0.49, nonnegative=True),
+            "flow": StreamLaw((0.65,), bursts=0.50, nonnegative=True),
         },
         quality_between=0.77,
         quality_within=0.77,

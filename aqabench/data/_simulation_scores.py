@@ -20,6 +20,9 @@ from aqabench.protocol.schema import DatasetSpec
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+SALT = 1
+"""Chosen so that the default seed lies near the middle of all seeds on Fis-V and RG."""
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -45,7 +48,7 @@ class ScoreTable:
 def stream(spec: DatasetSpec, seed: int, *names: str) -> np.random.Generator:
     """Return the generator of a named part of the simulation; parts don't disturb each other."""
     key = zlib.crc32("/".join((spec.name, *names)).encode())
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, key])))
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([SALT, seed, key])))
 
 
 def draw_scores(spec: DatasetSpec, law: DatasetLaw, *, seed: int, groups: bool) -> ScoreTable:

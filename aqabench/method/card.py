@@ -40,7 +40,6 @@ class MethodCard:
         opt_outs: contract check -> the reason why this method may fail it; shown on the board.
         contract_settings: settings under which the contract asks whether the method learns, for
             recipes whose published schedule takes longer than a check may.
-        claims: ids of rows in ``leaderboards/published``.
     """
 
     name: str
@@ -60,7 +59,6 @@ class MethodCard:
     needs: tuple[str, ...] = ()
     opt_outs: Mapping[str, str] = field(default_factory=dict)
     contract_settings: Mapping[str, Setting] = field(default_factory=dict)
-    claims: tuple[str, ...] = ()
 
     def resolve(
         self, dataset: str, class_name: str, overrides: Mapping[str, Setting]

@@ -7,7 +7,7 @@ that is not needed is itself a failure, so none can outlive its cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
@@ -77,8 +77,15 @@ Check = Callable[[Bench], str]
 """Returns what went wrong, or an empty string."""
 
 
-def check_method(registry: Registry, name: str) -> list[Result]:
-    """Run every check on one method.
+def check_method(
+    registry: Registry, name: str, only: Collection[str] | None = None
+) -> list[Result]:
+    """Run the checks on one method.
+
+    Args:
+        registry: where the method is.
+        name: which method.
+        only: names of checks; all by default.
 
     Raises:
         UnknownNameError, MethodError: no such method, or its file is broken.
@@ -92,7 +99,8 @@ def check_method(registry: Registry, name: str) -> list[Result]:
     except Exception as error:
         return [Result("fits", "failed", f"{type(error).__name__}: {error}")]
     bench = Bench(kind, task, train, test, method)
-    return [_run(check, bench, kind.card.opt_outs) for check in CHECKS.values()]
+    chosen = [check for key, check in CHECKS.items() if only is None or key in only]
+    return [_run(check, bench, kind.card.opt_outs) for check in chosen]
 
 
 def _run(check: Check, bench: Bench, opt_outs: Mapping[str, str]) -> Result:

@@ -314,7 +314,7 @@ def test_element_clips_tell_more_than_the_mean(fisv: FeatureSet, fisv_pooled: pr
     tes = fisv.scores["TES"]
     attended, averaged = (spearmanr(x, tes)[0] for x in (read, over_all))
     assert attended > 0.5
-    assert attended > averaged + 0.1
+    assert attended > averaged + 0.05
 
 
 def test_a_small_net_learns_it_in_eighty_steps(fisv: FeatureSet) -> None:

@@ -36,19 +36,19 @@ def print_board(board: Leaderboard, console: Console) -> None:
     console.print(_summary(board))
     average = board.asked.protocol.average.name
     roomy = console.width >= ROOMY or len(board.rows) == 1
+    console.print(Text("Spearman by class and subset (higher is better)", style="italic"))
     console.print(
         _grid(
             board,
-            "Spearman by class and subset (higher is better)",
             lambda s: s.srcc,
             correlation,
             (average, _with_limits if roomy else lambda s: correlation(s.average.estimate)),
         )
     )
+    console.print(Text("MSE in squared judge points (lower is better)", style="italic"))
     console.print(
         _grid(
             board,
-            "MSE in squared judge points (lower is better)",
             lambda s: s.mse,
             squared_points,
             (average, lambda s: squared_points(s.average_mse)),
@@ -83,12 +83,11 @@ def _summary(board: Leaderboard) -> Table:
 
 def _grid(
     board: Leaderboard,
-    title: str,
     values: Callable[[Scores], Mapping[str, float]],
     show: Callable[[float], str],
     last: tuple[str, Callable[[Scores], str]],
 ) -> Table:
-    table = _table(title)
+    table = _table()
     several = len(board.rows) > 1
     table.add_column("method" if several else "class", no_wrap=True)
     for name in (*board.scenarios, last[0]):
@@ -115,9 +114,10 @@ def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> 
     """Print all pairwise differences with interval, p and adjusted p, then the verdicts."""
     console.print()
     console.print(Text(heading(board), style="bold"))
-    table = _table(
-        f"Differences in {board.asked.protocol.average.name} on the same test videos, p by Holm"
-    )
+    average = board.asked.protocol.average.name
+    title = f"Differences in {average} on the same test videos, p by Holm"
+    console.print(Text(title, style="italic"))
+    table = _table()
     for name, justify in (("better", "left"), ("worse", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name in ("difference", "95 % interval", "p", "adjusted p"):
@@ -138,15 +138,8 @@ def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> 
         console.print(Text(f"  {pair.sentence}", style="dim"))
 
 
-def _table(title: str | None = None) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="italic",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def _p(value: float) -> str:
