@@ -17,6 +17,7 @@ from aqabench.errors import UnknownNameError, UsageError
     "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
 )
 @click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
+@click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
 @click.option(
     "--rule",
     type=click.Choice(["val", "last", "oracle"]),
@@ -35,6 +36,7 @@ def command(
     protocol: str | None,
     data: str | None,
     budget: str | None,
+    classes: tuple[str, ...],
     rule: str | None,
     form: str,
     store_folder: Path | None,
@@ -57,7 +59,8 @@ def command(
     from aqabench.runs.store import RunStore
 
     store = RunStore(store_folder) if store_folder else RunStore.default()
-    conditions = by_condition(store.records(protocol))
+    records = store.records(protocol)
+    conditions = by_condition(r for r in records if not classes or r.class_name in classes)
     conditions = {
         c: runs
         for c, runs in conditions.items()
@@ -66,7 +69,7 @@ def command(
     known = {run.name for runs in conditions.values() for run in runs}
     if not known:
         raise UsageError(
-            f"There are no runs{f' of {protocol}' if protocol else ''} in {store.root} yet. Make "
+            f"There are no such runs{f' of {protocol}' if protocol else ''} in {store.root} yet. Make "
             f"some: aqabench run --method mcmoe --protocol {protocol or 'fisv-missing'}"
         )
     for name in methods:

@@ -54,10 +54,20 @@ def test_compare_never_mixes_data_kinds_or_budgets(installed: Run) -> None:
     assert installed("compare", "--budget", "quick").out.count("real data · budget") == 1
 
 
+def test_compare_one_class_only(installed: Run) -> None:
+    installed("run", "-m", "ridge", *REAL)
+    installed("run", "-m", "constant", *REAL, "--class", "TES")
+    both = installed("compare")
+    assert "constant: no finished run for PCS" in both.words
+    said = installed("compare", "--class", "TES")
+    assert "TES only" in said.words
+    assert "PCS" not in said.words
+
+
 def test_compare_with_nothing_to_compare(aqabench: Run) -> None:
     said = aqabench("compare")
     assert said.code == 2
-    assert "There are no runs" in said.words
+    assert "There are no such runs" in said.words
     assert "aqabench run --method" in said.words
 
 
