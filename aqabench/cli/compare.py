@@ -69,8 +69,8 @@ def command(
     known = {run.name for runs in conditions.values() for run in runs}
     if not known:
         raise UsageError(
-            f"There are no such runs{f' of {protocol}' if protocol else ''} in {store.root} yet. Make "
-            f"some: aqabench run --method mcmoe --protocol {protocol or 'fisv-missing'}"
+            f"There are no such runs{f' of {protocol}' if protocol else ''} in {store.root} yet. "
+            f"Make some: aqabench run --method mcmoe --protocol {protocol or 'fisv-missing'}"
         )
     for name in methods:
         if name not in known:

@@ -145,13 +145,13 @@ _LAWS: dict[str, DatasetLaw] = {
         ),
         streams={
             "video": StreamLaw((0.675, 0.79), bursts=0.60),
-            "audio": StreamLaw((0.545, 0.65), bursts=0.0),
+            "audio": StreamLaw((0.535, 0.64), bursts=0.0),
             "flow": StreamLaw((0.635, 0.72), bursts=0.53, nonnegative=True),
         },
         quality_between=0.95,
         quality_within=0.62,
         athlete_share=(0.545, 0.80),
-        common_noise=0.0,
+        common_noise=0.03,
     ),
     "rg": DatasetLaw(
         recipe="difficulty",
@@ -168,8 +168,8 @@ _LAWS: dict[str, DatasetLaw] = {
         },
         lengths=(LengthLaw(parts=((1.0, 71.6, 1.17),), low=67, high=77),),
         streams={
-            "video": StreamLaw((0.72,), bursts=0.55),
-            "audio": StreamLaw((0.37,), bursts=0.0),
+            "video": StreamLaw((0.745,), bursts=0.55),
+            "audio": StreamLaw((0.395,), bursts=0.0),
             "flow": StreamLaw((0.65,), bursts=0.50, nonnegative=True),
         },
         quality_between=0.77,

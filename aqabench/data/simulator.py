@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aqabench.data._simulation_laws import FEATURES, law_for
-from aqabench.data._simulation_scores import ScoreTable, draw_scores, stream
+from aqabench.data._simulation_scores import ScoreTable, draw_scores, stream, unrelated
 from aqabench.data.features import FeatureSet
 from aqabench.protocol.schema import DatasetSpec, ModalitySpec
 
@@ -99,9 +99,8 @@ def _features(
     loadings, gate, burst = _directions(spec, modality, seed)
     centre = _centres(spec, modality, table, seed, rng)  # (N, D)
     memory = np.linspace(*own.memory, own.directions, dtype=np.float32)
-    shown = law.bursts * table.quality[:, 0] + np.sqrt(1 - law.bursts**2) * rng.standard_normal(
-        len(centre)
-    )
+    slip = unrelated(rng.standard_normal((len(centre), 1)), table)[:, 0]
+    shown = law.bursts * table.quality[:, 0] + np.sqrt(1 - law.bursts**2) * slip
     liveliness = own.amplitude_sd * rng.standard_normal(len(centre), dtype=np.float32)
     amplitude = np.exp(liveliness - np.float32(own.amplitude_sd**2))  # its mean square is 1
     features = np.empty((int(table.lengths.sum()), depth), dtype=np.float16)
@@ -162,6 +161,7 @@ def _centres(
         np.sqrt(law.common_noise) * common
         + np.sqrt(1 - law.common_noise) * rng.standard_normal((count, columns))
     ) @ error_root
+    error = unrelated(error, table)
     clarity = np.array([view.clarity[min(k, len(view.clarity) - 1)] for k in range(columns)])
     seen = clarity * table.quality + np.sqrt(1 - clarity**2) * error
     parts.append(seen * np.sqrt(own.signal * variance / columns))
