@@ -138,7 +138,7 @@ class GDLT(SingleStreamMethod):
             "Assessment, CVPR 2022"
         ),
         code="xuangch/CVPR22_GDLT at b9aa9ef",
-        licence="none stated",
+        licence="none seen in the repository",
         differs=(
             "Random windows can be the last one; padding is masked unless mask_padding=false; the "
             "epoch is chosen by the protocol, not on test."

@@ -104,7 +104,7 @@ class MCMoE(TorchMethod):
         missing="Training hides a random subset per sample; a gated generator fills in for it.",
         paper=_PAPER,
         code=_CODE,
-        licence="none stated",
+        licence="none seen in the repository",
         differs=(
             "Positional code on the queries instead of the batch, a generator that knows time, "
             "masks per sample with the complete one among them, teachers detached, padding masked, "
@@ -180,7 +180,7 @@ class MCMoEReleased(MCMoE):
         missing="One of six incomplete masks per training batch; a generator constant in time.",
         paper=_PAPER,
         code=_CODE,
-        licence="none stated",
+        licence="none seen in the repository",
         differs="The absence test by zero sums (Q4); random windows can be the last one.",
         citation=_CITATION,
         settings={
