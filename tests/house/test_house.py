@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HERE = pytest.mark.skipif(
-    not (REPOSITORY / "pyproject.toml").is_file(), reason="needs the checkout"
-)
 
 
 def _tool(*command: str) -> None:
