@@ -7,14 +7,14 @@ The default is the jackknife over videos on Fisher's z with Holm's adjustment ov
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
 from aqabench.board.table import Leaderboard
-from aqabench.stats import Cell, Comparison, adjust, compare_runs
+from aqabench.stats import CellTable, Comparison, adjust, compare_runs, prepare
 
-Test = Callable[[Sequence[Cell], Sequence[Cell], bool], Comparison]
+Test = Callable[[CellTable, CellTable], Comparison]
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,15 @@ class Pair:
         )
 
 
-def jackknife(a: Sequence[Cell], b: Sequence[Cell], independent_classes: bool) -> Comparison:
-    """The default test."""
-    return compare_runs(a, b, independent_classes=independent_classes)
+def compare_all(board: Leaderboard, test: Test = compare_runs) -> list[Pair]:
+    """Return every pair of methods that can be compared, in the board's order.
 
-
-def compare_all(board: Leaderboard, test: Test = jackknife) -> list[Pair]:
-    """Return every pair of methods that can be compared, in the board's order."""
+    Each method's jackknife is made once, however many pairs it is in.
+    """
     names = [row.name for row in board.rows if row.name in board.cells]
     independent = not board.asked.dataset.same_videos
-    found = [
-        (a, b, test(board.cells[a], board.cells[b], independent)) for a, b in combinations(names, 2)
-    ]
+    tables = {n: prepare(board.cells[n], independent_classes=independent) for n in names}
+    found = [(a, b, test(tables[a], tables[b])) for a, b in combinations(names, 2)]
     if not found:
         return []
     adjusted = adjust([result.p_value for _, _, result in found], method="holm")

@@ -45,7 +45,6 @@ class Row:
 
     Attributes:
         name: the method's name, with settings given by hand.
-        title: how a table may print it.
         classes: class -> numbers.
         overall: numbers over all classes, or None while a class is missing.
         rules: selection rule -> headline average under it (NaN where undefined).
@@ -58,7 +57,6 @@ class Row:
     """
 
     name: str
-    title: str
     classes: Mapping[str, Scores]
     overall: Scores | None
     rules: Mapping[str, float]
@@ -183,7 +181,6 @@ def _row(
         notes.append(f"no finished run for {', '.join(absent)}: no average is made")
     return Row(
         name=group.name,
-        title=group.records[0].title,
         classes=by_class,
         overall=_overall(by_class, cells[rule], averaged, independent) if whole else None,
         rules=rules,

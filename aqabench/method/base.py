@@ -144,9 +144,7 @@ class TorchMethod(Method):
         """
         scores = []
         for subset in subsets:
-            shown = {
-                m: e for m, e in encoded.items() if subset[list(self.task.modalities).index(m)]
-            }
+            shown = {m: e for m, e in encoded.items() if subset[self._column(m)]}
             scores.append(self.score(shown, subset.expand(len(valid), -1), valid))
         return torch.stack(scores)
 

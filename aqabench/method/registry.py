@@ -9,6 +9,7 @@ file that cannot be read stays visible with its reason and never hides the other
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -179,6 +180,7 @@ def source_digest(entry: Entry) -> str:
     return total.hexdigest()
 
 
+@functools.cache
 def _engine_digest() -> str:
     total = hashlib.sha256()
     for part in ENGINE:

@@ -41,7 +41,7 @@ class SingleStreamMethod(TorchMethod):
 
     def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
         """Score where the stream is available, else return the mean training score."""
-        rows = available[:, list(self.task.modalities).index(self.stream)]
+        rows = available[:, self._column(self.stream)]
         scores = self.net.get_buffer("fallback").repeat(len(rows))
         if bool(rows.any()):
             scores[rows] = self.grade(encoded[self.stream][rows], valid[rows])
@@ -49,7 +49,7 @@ class SingleStreamMethod(TorchMethod):
 
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return features (R, T, D), valid (R, T) and scores (R,) of samples with the stream."""
-        rows = batch.available[:, list(self.task.modalities).index(self.stream)]
+        rows = batch.available[:, self._column(self.stream)]
         assert batch.score is not None
         return batch.features[self.stream][rows], batch.valid[rows], batch.score[rows]
 

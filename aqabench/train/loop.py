@@ -7,7 +7,6 @@ only: scoring is the runner's, behind ``context.look``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -20,7 +19,6 @@ from aqabench.train.context import FitContext, Progress
 if TYPE_CHECKING:
     from aqabench.method.base import TorchMethod
 
-REPORT_EVERY = 1
 FINAL_LR = 0.01
 """The schedule ends at this share of the first learning rate (GDLT and MCMoE alike)."""
 
@@ -51,22 +49,15 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
         torch.manual_seed(context.generator("dropout").initial_seed())
         step = 0
         for epoch in range(1, epochs + 1):
-            for batch in _epoch(train, method, batch_size, batches):
+            for batch in train.random_batches(batch_size, method.task.clip_length, batches):
                 step += 1
                 losses = _step(method, batch, optimiser, masks, step)
-                if step % REPORT_EVERY == 0 or step == steps:
-                    context.report(Progress(step, steps, epoch, losses))
+                context.report(Progress(step, steps, epoch, losses))
                 if step in looks:
                     context.look(epoch)
                 if step == steps:
                     return
             schedule.step()
-
-
-def _epoch(
-    train: Split, method: TorchMethod, batch_size: int, generator: torch.Generator
-) -> Iterator[Batch]:
-    return train.random_batches(batch_size, method.task.clip_length, generator)
 
 
 def _step(
