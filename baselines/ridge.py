@@ -3,12 +3,12 @@
 One regression per subset of modalities (the "oracle-subset" floor: several models, none of which
 ever sees a missing value).  A sample is described by the mean and the standard deviation over
 time of each standardised channel.  The penalty is chosen by five-fold cross-validation on the
-training videos, in the dual, because there are fewer videos than channels.
+training samples, in whichever of primal and dual form is smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -107,20 +107,26 @@ def _fit(x: Array, y: Array, fold: npt.NDArray[np.int64]) -> Array:
     """Return (3, p + 1): weights with intercept, channel means and channel deviations."""
     mean, spread = x.mean(0), np.maximum(x.std(0), 1e-6)
     z = (x - mean) / spread
-    gram = z @ z.T  # (n, n), enough for every fold and penalty
     errors = np.zeros(len(PENALTIES))
     for k in np.unique(fold):
         train, held = fold != k, fold == k
-        centre = y[train].mean()
-        values, vectors = np.linalg.eigh(gram[np.ix_(train, train)])
-        rotated = vectors.T @ (y[train] - centre)
+        solve = _solver(z[train], y[train] - y[train].mean())
         for i, penalty in enumerate(PENALTIES):
-            dual = vectors @ (rotated / (values + penalty))
-            predicted = gram[np.ix_(held, train)] @ dual + centre
+            predicted = z[held] @ solve(penalty) + y[train].mean()
             errors[i] += float(np.square(predicted - y[held]).sum())
-    penalty = PENALTIES[int(errors.argmin())]
-    dual = np.linalg.solve(gram + penalty * np.eye(len(y)), y - y.mean())
-    return np.stack([np.append(z.T @ dual, y.mean()), np.append(mean, 0.0), np.append(spread, 1.0)])
+    slope = _solver(z, y - y.mean())(PENALTIES[int(errors.argmin())])
+    return np.stack([np.append(slope, y.mean()), np.append(mean, 0.0), np.append(spread, 1.0)])
+
+
+def _solver(z: Array, target: Array) -> Callable[[float], Array]:
+    """Return penalty -> (p,) weights; one decomposition of the smaller Gram matrix serves all."""
+    if z.shape[1] <= len(z):
+        values, vectors = np.linalg.eigh(z.T @ z)  # (p, p)
+        rotated = vectors.T @ (z.T @ target)
+        return lambda penalty: vectors @ (rotated / (values + penalty))
+    values, vectors = np.linalg.eigh(z @ z.T)  # (n, n): the dual
+    rotated = vectors.T @ target
+    return lambda penalty: z.T @ (vectors @ (rotated / (values + penalty)))
 
 
 def _apply(weights: Array, x: Array) -> Array:

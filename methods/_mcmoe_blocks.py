@@ -137,16 +137,16 @@ class Expert(nn.Sequential):
 
 
 class Router(nn.Module):
-    """Weights of the three experts at every step of a stream."""
+    """Weights of the experts at every step of a stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, experts: int) -> None:
         """Build the two layers."""
         super().__init__()
         self.fc1 = nn.Linear(WIDTH, WIDTH // 2)
-        self.fc2 = nn.Linear(WIDTH // 2, 3)
+        self.fc2 = nn.Linear(WIDTH // 2, experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (…, 3) weights, summing to 1, for (…, 256)."""
+        """Return (…, experts) weights, summing to 1, for (…, 256)."""
         return torch.softmax(self.fc2(functional.gelu(self.fc1(x))), -1)
 
 

@@ -1,4 +1,4 @@
-"""The scoring half of MCMoE: switches, parameters, and the way from features to scores.
+"""The scoring half of MCMoE: parameters, and the way from features to scores.
 
 ``mcmoe.py`` says what the network is and adds training.  Nothing here reads a target, draws a
 mask or decides what to hide.
@@ -7,7 +7,6 @@ mask or decides what to hide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -27,82 +26,26 @@ from aqabench.methods._mcmoe_blocks import (
     rows_of,
     spread,
 )
+from aqabench.methods._mcmoe_switches import Switches
 from aqabench.nn.grade_head import GradeRegressor, Grades, decode_grades
-from aqabench.nn.projection import Projection, on_steps
+from aqabench.nn.projection import Projection, on_steps, stream_projection
+from aqabench.nn.streams import PerStream
 from aqabench.nn.transformer import EncoderDecoder
-
-MODALITIES = ("v", "a", "f")
-"""Video, audio, flow: the order of every mask."""
 
 HIDDEN = 768
 
+_AT_ONCE = 16
+"""Subsets whose streams are held in memory at once; three streams have 7, eight have 255."""
+
 Subset = tuple[str, ...]
 """Modalities that are shown, in order."""
-
-
-@dataclass(frozen=True)
-class Switches:
-    """Published behaviours that change numbers; the default of each is the corrected form.
-
-    Attributes:
-        batch_positions: Q1, the positional code of the grade queries is indexed by the sample's
-            place in the batch.
-        query_positions: the correction of Q1, the code is indexed by the query.  With both off,
-            every sample gets the code of place 0: the published network, each sample alone.
-        constant_generator: Q2 and Q3, the generator starts from zeros, so that its output is one
-            vector for all time steps; off, from a learned token plus a time code.
-        complete_never_shown: Q5, training never shows all three modalities.
-        one_mask_per_batch: Q6, all samples of a training batch hide the same modalities; needs
-            complete training data.
-        attached_teachers: Q7, the targets of reconstruction and alignment carry gradient; off,
-            they are what the network would compute at test (running statistics, no dropout).
-        elementwise_kl: Q8, alignment is averaged over channels as well; off, it is summed over
-            channels and averaged over samples and steps.
-        teacher_statistics: Q15, the teacher's pass through the experts moves their running
-            statistics, and does so last.
-        padding_is_data: Q16, padded steps are projected, attended to and averaged.
-        summed_reconstruction: Q18, hidden modalities are summed, so that two count twice as
-            much as one; off, the mean over all hidden streams.
-    """
-
-    batch_positions: bool = False
-    query_positions: bool = True
-    constant_generator: bool = False
-    complete_never_shown: bool = False
-    one_mask_per_batch: bool = False
-    attached_teachers: bool = False
-    elementwise_kl: bool = False
-    teacher_statistics: bool = False
-    padding_is_data: bool = False
-    summed_reconstruction: bool = False
-
-    @classmethod
-    def published(cls, **overrides: bool) -> Switches:
-        """Return the switches of the official code, apart from ``overrides``."""
-        known = [f.name for f in fields(cls)]
-        for name in overrides:
-            if name not in known:
-                raise UsageError(
-                    f"MCMoE has no switch '{name}'. It has: {', '.join(known)}. See: "
-                    "aqabench show mcmoe"
-                )
-        everything = cls(**{name: name != "query_positions" for name in known})
-        return replace(everything, **overrides)
-
-    def __post_init__(self) -> None:
-        """Refuse two positional codes at once."""
-        if self.batch_positions and self.query_positions:
-            raise UsageError(
-                "MCMoE's grade queries take one positional code. Got batch_positions and "
-                "query_positions both on; set one of them to False."
-            )
 
 
 class Refined(NamedTuple):
     """A stream after the mixture of experts."""
 
     mixed: Tensor  # (n, L, 256)
-    by_expert: list[Tensor]  # each (n, L, 256), in the order of MODALITIES
+    by_expert: list[Tensor]  # each (n, L, 256), in the order of the streams
     seen: list[Seen]
 
 
@@ -116,58 +59,57 @@ class Outcome(NamedTuple):
 
 
 class ScoringNet(nn.Module):
-    """Everything of the network but its loss."""
+    """Everything of the network but its loss, for two streams or more.
 
-    def __init__(
-        self, video_dim: int, audio_dim: int, flow_dim: int, dropout: float, switches: Switches
-    ) -> None:
-        """Build the untrained network; see ``MCMoENet``."""
+    Published are three.  With M streams there are M experts, routes and generators, and the
+    fusion reads M × 256 channels; nothing else knows how many there are.
+    """
+
+    def __init__(self, widths: Mapping[str, int], dropout: float, switches: Switches) -> None:
+        """Build the untrained network.
+
+        Args:
+            widths: symbol of a stream -> D, in the order of every mask.
+            dropout: inside the Transformer.
+            switches: published or corrected behaviours.
+        """
         super().__init__()
+        self.modalities = tuple(widths)
         self.switches = switches
         constant = switches.constant_generator
-        widths = dict(zip(MODALITIES, (video_dim, audio_dim, flow_dim), strict=True))
-        self.in_proj = nn.ModuleDict({m: Projection(d, d // 2, WIDTH) for m, d in widths.items()})
+        self.in_proj = PerStream({m: stream_projection(d, WIDTH) for m, d in widths.items()})
         self.transformer = EncoderDecoder(3, 3, WIDTH, 2, HIDDEN, dropout)
-        self.generators = nn.ModuleDict({m: Generator(constant) for m in MODALITIES})
-        self.experts = nn.ModuleDict({m: Expert() for m in MODALITIES})
-        self.router_mix = Router()
-        self.fusion = Projection(3 * WIDTH, 2 * WIDTH, WIDTH)
+        self.generators = PerStream({m: Generator(constant) for m in widths})
+        self.experts = PerStream({m: Expert() for m in widths})
+        self.router_mix = Router(len(widths))
+        self.fusion = Projection(len(widths) * WIDTH, 2 * WIDTH, WIDTH)
         self.prototype = nn.Embedding(4, WIDTH)
         self.regressor = GradeRegressor(WIDTH, 4)
         self.pos_encoder = PositionTable()
 
-    def forward(
-        self,
-        video: Tensor | None,
-        audio: Tensor | None,
-        flow: Tensor | None,
-        available: Tensor,
-        valid: Tensor | None = None,
+    def score_features(
+        self, features: Mapping[str, Tensor], available: Tensor, valid: Tensor | None = None
     ) -> Tensor:
         """Score samples, each with the modalities it has.
 
         Args:
-            video: (B, T, D_v), tensor or array; anything, NaN included, where not available;
-                None where no sample has it.
-            audio: likewise, (B, T, 768).
-            flow: likewise, (B, T, 1024).
-            available: (B, 3) or (3,) bool or 0/1, at least one per row, in the order v, a, f.
+            features: modality -> (B, T, D); anything, NaN included, where not available; absent
+                where no sample has it.
+            available: (B, M) or (M,) bool or 0/1, at least one per row.
             valid: (B, T) bool, False on padding; None for no padding.
 
         Returns:
             (B,) normalised scores.
         """
-        features = self._features(video, audio, flow)
-        shown = checked_mask(available, features)
-        rows = {m: shown[:, i] for i, m in enumerate(MODALITIES)}
-        h = self._encode_rows(features, rows, valid)
+        shown = self._checked(available, features)
+        h = self._encode_rows(features, self._by_modality(shown), valid)
         return self._pass(h, shown, self._keep(valid)).grades.score
 
     def encode(self, modality: str, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encode one stream of samples that have it.
 
         Args:
-            modality: ``"v"``, ``"a"`` or ``"f"``.
+            modality: symbol of the stream.
             features: (R, T, D).
             valid: (R, T) bool or None.
 
@@ -186,19 +128,19 @@ class ScoringNet(nn.Module):
         Args:
             encoded: modality -> (B, T, 256) from :meth:`encode`; anything, NaN included, in rows
                 where it is not available; absent where no row has it.
-            available: (B, 3) bool, at least one per row.
+            available: (B, M) bool, at least one per row.
             valid: (B, T) bool or None.
 
         Returns:
             (B,) normalised scores.
         """
-        shown = checked_mask(available, encoded)
+        shown = self._checked(available, encoded)
         like = next(iter(encoded.values()))
         h = {
             m: torch.where(shown[:, i, None, None], encoded[m], 0.0)
             if m in encoded
             else torch.zeros_like(like)
-            for i, m in enumerate(MODALITIES)
+            for i, m in enumerate(self.modalities)
         }
         return self._pass(h, shown, self._keep(valid)).grades.score
 
@@ -212,36 +154,50 @@ class ScoringNet(nn.Module):
 
         Args:
             encoded: modality -> (B, T, 256), of all samples.
-            subsets: (S, 3) bool, at least one per row.
+            subsets: (S, M) bool, at least one per row.
             valid: (B, T) bool or None.
 
         Returns:
             (S, B) normalised scores.
         """
-        wanted = checked_mask(subsets, encoded, per_sample=False)
-        keep = self._keep(valid)
+        wanted = self._checked(subsets, encoded, per_sample=False)
+        sources = [self._names(row) for row in wanted.tolist()]
+        real: dict[str, Tensor] = {}
+        scores = [
+            self._score_some(encoded, sources[i : i + _AT_ONCE], real, self._keep(valid))
+            for i in range(0, len(sources), _AT_ONCE)
+        ]
+        return torch.cat(scores)
+
+    def _score_some(
+        self,
+        encoded: Mapping[str, Tensor],
+        sources: Sequence[Subset],
+        real: dict[str, Tensor],
+        keep: Tensor | None,
+    ) -> Tensor:
+        """Score every sample under a few subsets; ``real`` keeps what real streams give."""
         batch = len(next(iter(encoded.values())))
-        sources = [names(row) for row in wanted.tolist()]
-        parts: dict[tuple[str, Subset], Tensor] = {}
+        imagined: dict[tuple[str, Subset], Tensor] = {}
         for shown in sources:
-            for m in MODALITIES:
-                key = (m, (m,) if m in shown else shown)
-                if key not in parts:
-                    parts[key] = self._fusion_part(m, encoded, key[1], keep)
+            for m in self.modalities:
+                if m in shown and m not in real:
+                    real[m] = self._fusion_part(m, encoded, (m,), keep)
+                elif m not in shown and (m, shown) not in imagined:
+                    imagined[m, shown] = self._fusion_part(m, encoded, shown, keep)
         hidden = torch.stack(
-            [sum(parts[m, (m,) if m in s else s] for m in MODALITIES) for s in sources]
+            [sum(real[m] if m in s else imagined[m, s] for m in self.modalities) for s in sources]
         )  # (S, B, T, 512)
         everywhere = None if keep is None else keep.repeat(len(sources), 1)
         memory = on_steps(self.fusion.finish, hidden.flatten(0, 1), everywhere)
         return self._grade(memory, everywhere, batch).score.view(len(sources), batch)
 
-    def _features(self, *streams: Tensor | None) -> dict[str, Tensor]:
-        like = self.prototype.weight
-        return {
-            m: torch.as_tensor(x).to(like)
-            for m, x in zip(MODALITIES, streams, strict=True)
-            if x is not None
-        }
+    def _by_modality(self, mask: Tensor) -> dict[str, Tensor]:
+        """Return the columns of a mask (B, M) by the streams' symbols."""
+        return {m: mask[:, i] for i, m in enumerate(self.modalities)}
+
+    def _names(self, row: Sequence[bool]) -> Subset:
+        return tuple(m for m, there in zip(self.modalities, row, strict=True) if there)
 
     def _keep(self, valid: Tensor | None) -> Tensor | None:
         if valid is None or self.switches.padding_is_data or bool(valid.all()):
@@ -259,7 +215,7 @@ class ScoringNet(nn.Module):
         """Encode the wanted rows of every modality in one go; (B, T, 256) each, others zero."""
         batch, steps, _ = next(iter(features.values())).shape
         keep = self._keep(valid)
-        present = [m for m in MODALITIES if bool(rows[m].any())]
+        present = [m for m in self.modalities if bool(rows[m].any())]
         projected, kept = [], []
         for m in present:
             wanted = rows[m]
@@ -273,7 +229,8 @@ class ScoringNet(nn.Module):
         parts = dict(zip(present, everyone.split([len(p) for p in projected]), strict=True))
         empty = everyone.new_zeros(batch, steps, WIDTH)
         return {
-            m: empty if m not in parts else into_rows(empty, rows[m], parts[m]) for m in MODALITIES
+            m: empty if m not in parts else into_rows(empty, rows[m], parts[m])
+            for m in self.modalities
         }
 
     def _pass(self, h: Mapping[str, Tensor], shown: Tensor, keep: Tensor | None) -> Outcome:
@@ -281,7 +238,7 @@ class ScoringNet(nn.Module):
         generated: dict[str, Tensor] = {}
         refined: dict[str, Refined] = {}
         mixed: dict[str, Tensor] = {}
-        for i, m in enumerate(MODALITIES):
+        for i, m in enumerate(self.modalities):
             hidden = ~shown[:, i]
             if not bool(hidden.any()):
                 refined[m] = self._refine(h[m], keep)
@@ -289,7 +246,7 @@ class ScoringNet(nn.Module):
                 continue
             generated[m] = self._generate(m, h, shown, hidden, keep)
             mixed[m] = self._refine_filled(h[m], generated[m], hidden, keep)
-        joined = torch.cat([mixed[m] for m in MODALITIES], -1)  # (B, T, 768)
+        joined = torch.cat([mixed[m] for m in self.modalities], -1)  # (B, T, M × 256)
         memory = on_steps(self.fusion, joined, keep)
         return Outcome(self._grade(memory, keep, len(memory)), generated, mixed, refined)
 
@@ -302,9 +259,10 @@ class ScoringNet(nn.Module):
         keep: Tensor | None,
     ) -> Tensor:
         """Generate a modality in the rows that hide it, from what each of them shows."""
-        seen = rows_of(shown, hidden)  # (n, 3)
-        sources = [i for i in range(3) if bool(seen[:, i].any())]
-        context = torch.cat([rows_of(h[MODALITIES[i]], hidden) for i in sources], 1)  # (n, kT, 256)
+        seen = rows_of(shown, hidden)  # (n, M)
+        sources = [i for i in range(seen.shape[1]) if bool(seen[:, i].any())]
+        real = [rows_of(h[self.modalities[i]], hidden) for i in sources]
+        context = torch.cat(real, 1)  # (n, kT, 256)
         steps = context.shape[1] // len(sources)
         valid = None if keep is None else rows_of(keep, hidden)
         there = None
@@ -320,9 +278,9 @@ class ScoringNet(nn.Module):
         """Mix the experts' views of a stream (n, L, 256) by the router, step by step."""
         if keep is not None:
             x = x * keep[..., None]  # the experts' kernels reach beyond the last real step
-        routes = self.router_mix(x)  # (n, L, 3)
+        routes = self.router_mix(x)  # (n, L, M)
         views, seen = [], []
-        for m in MODALITIES:
+        for m in self.modalities:
             view, statistics = self.experts[m](x, keep, repeats)
             self.experts[m].track(statistics)
             views.append(view)
@@ -364,15 +322,15 @@ class ScoringNet(nn.Module):
     ) -> Tensor:
         """Carry one stream, real or generated from ``sources``, into the fusion: (B, T, 512)."""
         first = self.fusion.first
-        column = MODALITIES.index(modality)
+        column = self.modalities.index(modality)
         kernel = first.weight[:, column * WIDTH : (column + 1) * WIDTH, 0]  # (512, 256)
         bias = first.bias if column == 0 else None  # once in the sum over streams
         if modality in sources:
             return functional.linear(self._refine(encoded[modality], keep).mixed, kernel, bias)
         batch = len(encoded[sources[0]])
-        shown = torch.tensor([m in sources for m in MODALITIES], device=kernel.device)
+        shown = torch.tensor([m in sources for m in self.modalities], device=kernel.device)
         everyone = torch.ones(batch, dtype=torch.bool, device=kernel.device)
-        filling = self._generate(modality, encoded, shown.expand(batch, 3), everyone, keep)
+        filling = self._generate(modality, encoded, shown.expand(batch, -1), everyone, keep)
         mixed = self._refine_filled(encoded[sources[0]], filling, everyone, keep)
         return functional.linear(mixed, kernel, bias)
 
@@ -393,34 +351,34 @@ class ScoringNet(nn.Module):
             queries = queries + table[0]
         return decode_grades(queries, self.transformer.decoder, self.regressor, memory, keep)
 
-
-def names(row: Sequence[bool]) -> Subset:
-    return tuple(m for m, there in zip(MODALITIES, row, strict=True) if there)
-
-
-def checked_mask(mask: Tensor, streams: Mapping[str, Tensor], per_sample: bool = True) -> Tensor:
-    """Return a mask as (B, 3) bool on the streams' device, checked against them."""
-    if not streams:
-        raise UsageError("MCMoE needs at least one stream. Got none; pass video, audio or flow.")
-    like = next(iter(streams.values()))
-    out = torch.as_tensor(mask, device=like.device).bool()
-    if per_sample and out.dim() == 1:
-        out = out.expand(len(like), -1)
-    if out.dim() != 2 or out.shape[1] != 3 or (per_sample and len(out) != len(like)):
-        raise UsageError(
-            f"MCMoE's masks must have the shape ({len(like) if per_sample else 'S'}, 3), in the "
-            f"order v, a, f. Got {tuple(out.shape)} instead."
-        )
-    if not bool(out.any(1).all()):
-        row = int((~out.any(1)).nonzero()[0])
-        raise UsageError(
-            f"MCMoE needs at least one modality. Got none in row {row} of the mask; leave such "
-            "samples out."
-        )
-    for m in names(out.any(0).tolist()):
-        if m not in streams:
+    def _checked(
+        self, mask: Tensor, streams: Mapping[str, Tensor], per_sample: bool = True
+    ) -> Tensor:
+        """Return a mask as (B, M) bool on the streams' device, checked against them."""
+        if not streams:
             raise UsageError(
-                f"The mask shows modality '{m}', but its features were not given. Got only "
-                f"{', '.join(streams)}; pass them or switch '{m}' off in the mask."
+                "MCMoE needs at least one stream. Got none; pass one of "
+                f"{', '.join(self.modalities)}."
             )
-    return out
+        like, count = next(iter(streams.values())), len(self.modalities)
+        out = torch.as_tensor(mask, device=like.device).bool()
+        if per_sample and out.dim() == 1:
+            out = out.expand(len(like), -1)
+        if out.dim() != 2 or out.shape[1] != count or (per_sample and len(out) != len(like)):
+            raise UsageError(
+                f"MCMoE's masks must have the shape ({len(like) if per_sample else 'S'}, {count}), "
+                f"in the order {', '.join(self.modalities)}. Got {tuple(out.shape)} instead."
+            )
+        if not bool(out.any(1).all()):
+            row = int((~out.any(1)).nonzero()[0])
+            raise UsageError(
+                f"MCMoE needs at least one modality. Got none in row {row} of the mask; leave such "
+                "samples out."
+            )
+        for m in self._names(out.any(0).tolist()):
+            if m not in streams:
+                raise UsageError(
+                    f"The mask shows modality '{m}', but its features were not given. Got only "
+                    f"{', '.join(streams)}; pass them or switch '{m}' off in the mask."
+                )
+        return out

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,10 @@ from torch.nn import functional
 
 from aqabench.errors import MethodError
 from aqabench.methods._mcmoe_blocks import WIDTH, rows_of
-from aqabench.methods._mcmoe_scoring import (
-    MODALITIES,
-    Outcome,
-    Refined,
-    ScoringNet,
-    Switches,
-    checked_mask,
-)
+from aqabench.methods._mcmoe_scoring import Outcome, Refined, ScoringNet
+from aqabench.methods._mcmoe_switches import Switches
 from aqabench.nn.losses import batch_hard_triplet
-
-PUBLISHED_MASKS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
-"""The six masks of published training, in the order in which one is drawn."""
+from aqabench.nn.masks import draw_shown, subsets
 
 
 @dataclass(frozen=True)
@@ -49,14 +41,12 @@ class LossWeights:
     margin: float = 1.0
 
 
-class MCMoENet(ScoringNet):
-    """The network, published or corrected by its switches."""
+class CompletionNet(ScoringNet):
+    """The network for any streams, published or corrected by its switches."""
 
     def __init__(
         self,
-        video_dim: int = 1024,
-        audio_dim: int = 768,
-        flow_dim: int = 1024,
+        widths: Mapping[str, int],
         dropout: float = 0.3,
         switches: Switches | None = None,
         weights: LossWeights | None = None,
@@ -64,16 +54,14 @@ class MCMoENet(ScoringNet):
         """Build the untrained network.
 
         Args:
-            video_dim: width of the video features; published 1024 (RG, Fis-V) or 768 (FS1000).
-            audio_dim: published 768.
-            flow_dim: published 1024.
+            widths: symbol of a stream -> D, two streams or more, in the order of every mask.
             dropout: inside the Transformer; published 0.3.
             switches: the corrected form by default.
             weights: of the loss; by default the published ones, alignment rescaled when it is
                 not averaged over channels.
         """
         chosen = switches or Switches()
-        super().__init__(video_dim, audio_dim, flow_dim, dropout, chosen)
+        super().__init__(widths, dropout, chosen)
         scale = 1.0 if chosen.elementwise_kl else 1.0 / WIDTH
         self.weights = weights or LossWeights(alignment=scale)
 
@@ -81,31 +69,31 @@ class MCMoENet(ScoringNet):
         """Draw which modalities a training step shows.
 
         Corrected: every sample on its own, uniformly over the non-empty subsets of what it has.
-        Published (Q5, Q6): one of six incomplete masks for the whole batch.
+        Published (Q5, Q6): one of the incomplete subsets (six of three streams) for the whole
+        batch.
 
         Args:
-            available: (B, 3) bool, at least one per row.
+            available: (B, M) bool, at least one per row.
             generator: source of randomness, on the CPU.
 
         Returns:
-            (B, 3) bool, no more than available.
+            (B, M) bool, no more than available.
 
         Raises:
             MethodError: one mask per batch was asked for on incomplete data.
         """
-        masks = PUBLISHED_MASKS + (() if self.switches.complete_never_shown else ((1, 1, 1),))
-        table = torch.tensor(masks, dtype=torch.bool)  # (6 or 7, 3)
+        masks = subsets(len(self.modalities))
+        if self.switches.complete_never_shown:
+            masks = masks[:-1]
         if self.switches.one_mask_per_batch:
             if not bool(available.all()):
                 raise MethodError(
                     "MCMoE with one_mask_per_batch needs training samples with all modalities. "
                     "Got some without; set one_mask_per_batch to False."
                 )
-            chosen = int(torch.randint(0, len(table), (1,), generator=generator))
-            return table[chosen].to(available.device).expand_as(available)
-        possible = ~(table[None] & ~available.cpu()[:, None]).any(-1)  # (B, 7)
-        ticket = torch.rand(possible.shape, generator=generator)
-        return table[torch.where(possible, ticket, -1.0).argmax(1)].to(available.device)
+            chosen = int(torch.randint(0, len(masks), (1,), generator=generator))
+            return torch.tensor(masks[chosen], device=available.device).bool().expand_as(available)
+        return draw_shown(available, generator, masks)
 
     def loss_terms(
         self,
@@ -124,8 +112,8 @@ class MCMoENet(ScoringNet):
 
         Args:
             features: modality -> (B, T, D); anything, NaN included, where not available.
-            available: (B, 3) bool, what exists.
-            shown: (B, 3) bool, what the step may see, at least one per row.
+            available: (B, M) bool, what exists.
+            shown: (B, M) bool, what the step may see, at least one per row.
             valid: (B, T) bool or None.
             score: (B,) normalised.
             weights: instead of the network's own.
@@ -135,14 +123,13 @@ class MCMoENet(ScoringNet):
         """
         weights = weights or self.weights
         keep = self._keep(valid)
-        shown = checked_mask(shown & available, features)
+        shown = self._checked(shown & available, features)
         truth = self._truth(features, available, shown, valid)
         if self.switches.attached_teachers:
             h = {m: x * shown[:, i, None, None] for i, (m, x) in enumerate(truth.items())}
         else:
-            rows = {m: shown[:, i] for i, m in enumerate(MODALITIES)}
-            h = self._encode_rows(features, rows, valid)
-            for i, m in enumerate(MODALITIES):
+            h = self._encode_rows(features, self._by_modality(shown), valid)
+            for i, m in enumerate(self.modalities):
                 truth[m] = torch.where(shown[:, i, None, None], h[m].detach(), truth[m])
         outcome = self._pass(h, shown, keep)
         grades = outcome.grades
@@ -154,36 +141,6 @@ class MCMoENet(ScoringNet):
             "alignment": weights.alignment * self._alignment(outcome, truth, available, keep),
         }
 
-    def training_loss(
-        self,
-        video: Tensor,
-        audio: Tensor,
-        flow: Tensor,
-        score: Tensor,
-        mask: Sequence[int] | Tensor,
-        alpha: float | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the published training loss on complete samples under one mask.
-
-        Args:
-            video: (B, T, D_v).
-            audio: (B, T, 768).
-            flow: (B, T, 1024).
-            score: (B,) normalised.
-            mask: three of 0/1, what the step shows, in the order v, a, f.
-            alpha: weight of the diversity term instead of the network's own.
-
-        Returns:
-            The weighted terms of :meth:`loss_terms` and their sum, ``total``.
-        """
-        features = self._features(video, audio, flow)
-        target = torch.as_tensor(score).to(self.prototype.weight)
-        everything = torch.ones(len(target), 3, dtype=torch.bool, device=target.device)
-        shown = torch.as_tensor(mask, device=target.device).bool().expand_as(everything)
-        weights = self.weights if alpha is None else replace(self.weights, diversity=alpha)
-        terms = self.loss_terms(features, everything, shown, None, target, weights)
-        return {**terms, "total": sum(terms.values(), start=target.new_zeros(()))}
-
     def _truth(
         self,
         features: Mapping[str, Tensor],
@@ -193,14 +150,14 @@ class MCMoENet(ScoringNet):
     ) -> dict[str, Tensor]:
         """Encode what exists (attached) or only what was hidden, as at test (detached)."""
         if self.switches.attached_teachers:
-            rows = {m: available[:, i] for i, m in enumerate(MODALITIES)}
-            return self._encode_rows(features, rows, valid)
-        rows = {m: (available & ~shown)[:, i] for i, m in enumerate(MODALITIES)}
-        if not any(bool(r.any()) for r in rows.values()):
+            return self._encode_rows(features, self._by_modality(available), valid)
+        hidden = available & ~shown
+        if not bool(hidden.any()):
             batch, steps, _ = next(iter(features.values())).shape
-            return {m: self.prototype.weight.new_zeros(batch, steps, WIDTH) for m in MODALITIES}
+            nothing = self.prototype.weight.new_zeros(batch, steps, WIDTH)
+            return dict.fromkeys(self.modalities, nothing)
         with torch.no_grad(), _as_at_test(self):
-            return self._encode_rows(features, rows, valid)
+            return self._encode_rows(features, self._by_modality(hidden), valid)
 
     def _reconstruction(
         self,
@@ -212,7 +169,7 @@ class MCMoENet(ScoringNet):
     ) -> Tensor:
         errors: list[Tensor] = []
         counts: list[Tensor] = []
-        for i, m in enumerate(MODALITIES):
+        for i, m in enumerate(self.modalities):
             known = available[:, i] & ~shown[:, i]
             if not bool(known.any()):
                 continue
@@ -235,7 +192,7 @@ class MCMoENet(ScoringNet):
         keep: Tensor | None,
     ) -> Tensor:
         total = outcome.grades.score.new_zeros(())
-        for i, m in enumerate(MODALITIES):
+        for i, m in enumerate(self.modalities):
             exists = available[:, i]
             if not bool(exists.any()):
                 continue

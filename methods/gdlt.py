@@ -30,7 +30,7 @@ from aqabench.method.single import SingleStreamMethod, with_fallback
 from aqabench.nn.checkpoint import as_tensors, load_weights
 from aqabench.nn.grade_head import GradeRegressor, Grades, decode_grades
 from aqabench.nn.losses import batch_hard_triplet
-from aqabench.nn.projection import Projection, on_steps
+from aqabench.nn.projection import on_steps, stream_projection
 from aqabench.nn.transformer import EncoderDecoder
 
 WIDTH = 256
@@ -60,7 +60,7 @@ class GDLTNet(nn.Module):
             dropout: inside the Transformer; published 0.3 (RG), 0.7 (Fis-V).
         """
         super().__init__()
-        self.in_proj = Projection(width, width // 2, WIDTH)
+        self.in_proj = stream_projection(width, WIDTH)
         self.transformer = EncoderDecoder(
             encoder_layers, decoder_layers, WIDTH, heads, HIDDEN, dropout
         )
@@ -141,7 +141,8 @@ class GDLT(SingleStreamMethod):
         licence="none seen in the repository",
         differs=(
             "Random windows can be the last one; padding is masked unless mask_padding=false; the "
-            "epoch is chosen by the protocol, not on test."
+            "epoch is chosen by the protocol, not on test; streams narrower than 32 get 16 hidden "
+            "channels."
         ),
         citation=(
             "@inproceedings{xu2022likert, title={Likert Scoring with Grade Decoupling for "
@@ -177,14 +178,9 @@ class GDLT(SingleStreamMethod):
             "dropout": ("linear", 0.0, 0.8),
             "alpha": ("choice", 0.0, 0.5, 1.0),
         },
+        stream_setting="stream",
         contract_settings={"optimizer": "adam", "lr": 1e-3, "alpha": 0.1},
     )
-
-    @property
-    def stream(self) -> str:
-        """The stream named by the setting; the first one where the task has no such stream."""
-        named = str(self.settings["stream"])
-        return named if named in self.task.modalities else next(iter(self.task.modalities))
 
     def build(self, task: Task) -> nn.Module:
         """Return the untrained network for the width of its stream."""

@@ -4,15 +4,19 @@ Paper: Xu et al., *MCMoE: Completing Missing Modalities with Mixture of Experts 
 Multimodal Action Quality Assessment*, AAAI 2026, arXiv 2511.17397.  Official repository:
 ``XuHuangbiao/MCMoE`` at ``302460f``.  Written from its equations, no line is taken from it.
 
-    h_m = E(P_m(x_m))                                  for every present modality m of v, a, f
+    h_m = E(P_m(x_m))                                  for every present modality m, e.g. of v, a, f
     ĥ_m = g ⊙ q²,  q^{i} = MHA_i(q^{i−1}, K, K),  g = σ(W [mean q² ; mean K] + b)   for absent m,
           K = the present h along time;  r_m = h_m or ĥ_m
-    u_m = Σ_e softmax(R(r_m))_e X_e(r_m),  M = C([u_v ; u_a ; u_f]),  score = grades(M)
+    u_m = Σ_e softmax(R(r_m))_e X_e(r_m),  score = grades(C([u_v ; u_a ; u_f]))
     loss = 10 MSE + α L_div + Σ_hidden |ĥ_m − h_m|² + Σ_m KL(softmax X_m(h_m) ‖ softmax u_m)
 
 The published network and training loss are reproduced with every defect that changes a number as
 a named switch (:class:`Switches`).  The default is the corrected form; ``Switches.published()`` is
 the official one, and :func:`load_official` fills it with official weights.
+
+Published are three streams.  For M of them, under any symbols, there are M generators, M experts,
+M routes and a fusion of M × 256 channels, and training draws from the 2^M − 1 non-empty subsets
+(2^M − 2 with Q5): our generalisation, and for M = 3 the published network to the bit.
 
 One published behaviour has no switch: absence is found there by testing whether an encoding sums
 to zero (Q4).  Rounding decides that test for fresh weights, so it cannot be reproduced, and for
@@ -31,13 +35,15 @@ from torch import Tensor, nn
 from aqabench.data.batch import Batch
 from aqabench.method.base import Task, TorchMethod
 from aqabench.method.card import MethodCard
-from aqabench.methods._mcmoe_scoring import MODALITIES, Switches
-from aqabench.methods._mcmoe_training import PUBLISHED_MASKS, LossWeights, MCMoENet
+from aqabench.methods._mcmoe_published import MODALITIES, PUBLISHED_MASKS, MCMoENet
+from aqabench.methods._mcmoe_switches import Switches
+from aqabench.methods._mcmoe_training import CompletionNet, LossWeights
 from aqabench.nn.checkpoint import as_tensors, load_weights
 
 __all__ = [
     "MODALITIES",
     "PUBLISHED_MASKS",
+    "CompletionNet",
     "LossWeights",
     "MCMoE",
     "MCMoENet",
@@ -98,8 +104,8 @@ class MCMoE(TorchMethod):
         title="MCMoE (AAAI 2026), corrected",
         kind="method",
         summary=(
-            "Generates each missing stream from the present ones, passes all streams through three "
-            "modality experts mixed by a router, and grades the fusion as GDLT does."
+            "Generates each missing stream from the present ones, passes all streams through one "
+            "expert per modality mixed by a router, and grades the fusion as GDLT does."
         ),
         missing="Training hides a random subset per sample; a gated generator fills in for it.",
         paper=_PAPER,
@@ -108,7 +114,9 @@ class MCMoE(TorchMethod):
         differs=(
             "Positional code on the queries instead of the batch, a generator that knows time, "
             "masks per sample with the complete one among them, teachers detached, padding masked, "
-            "alignment scaled per step. Each is a setting; mcmoe-released has the published ones."
+            "alignment scaled per step. Each is a setting; mcmoe-released has the published ones. "
+            "Published for three streams; any other number is our generalisation. Streams "
+            "narrower than 32 get 16 hidden channels."
         ),
         citation=_CITATION,
         settings={
@@ -126,16 +134,15 @@ class MCMoE(TorchMethod):
         },
         published=_PUBLISHED,
         search=_SEARCH,
-        needs=("v", "a", "f"),
+        min_modalities=2,
         contract_settings={"batch_size": 16},
     )
 
     def build(self, task: Task) -> nn.Module:
         """Return the untrained network for the widths of the streams."""
-        widths = {task.symbols[m]: width for m, width in task.modalities.items()}
         chosen = {f.name: cast(bool, self.settings[f.name]) for f in fields(Switches)}
-        net = MCMoENet(
-            *(widths[s] for s in ("v", "a", "f")),
+        net = CompletionNet(
+            {task.symbols[m]: width for m, width in task.modalities.items()},
             dropout=cast(float, self.settings["dropout"]),
             switches=Switches(**chosen),
         )
@@ -144,7 +151,7 @@ class MCMoE(TorchMethod):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Hide something, then task, diversity, reconstruction and alignment."""
-        net = cast(MCMoENet, self.net)
+        net = cast(CompletionNet, self.net)
         shown = net.draw_shown(batch.available, generator)
         assert batch.score is not None
         return net.loss_terms(
@@ -153,17 +160,17 @@ class MCMoE(TorchMethod):
 
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Project and encode one stream."""
-        return cast(MCMoENet, self.net).encode(self.task.symbols[modality], features, valid)
+        return cast(CompletionNet, self.net).encode(self.task.symbols[modality], features, valid)
 
     def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
         """Generate, refine, fuse and grade."""
-        return cast(MCMoENet, self.net).score(self._by_symbol(encoded), available, valid)
+        return cast(CompletionNet, self.net).score(self._by_symbol(encoded), available, valid)
 
     def score_subsets(
         self, encoded: Mapping[str, Tensor], subsets: Tensor, valid: Tensor
     ) -> Tensor:
         """Share the experts' work on real streams between subsets."""
-        return cast(MCMoENet, self.net).score_subsets(self._by_symbol(encoded), subsets, valid)
+        return cast(CompletionNet, self.net).score_subsets(self._by_symbol(encoded), subsets, valid)
 
     def _by_symbol(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {self.task.symbols[m]: x for m, x in streams.items()}
@@ -177,11 +184,15 @@ class MCMoEReleased(MCMoE):
         title="MCMoE (AAAI 2026), as released",
         kind="method",
         summary="MCMoE with every published behaviour on, defects included.",
-        missing="One of six incomplete masks per training batch; a generator constant in time.",
+        missing="One incomplete mask per training batch; a generator constant in time.",
         paper=_PAPER,
         code=_CODE,
         licence="none seen in the repository",
-        differs="The absence test by zero sums (Q4); random windows can be the last one.",
+        differs=(
+            "The absence test by zero sums (Q4); random windows can be the last one. Published for "
+            "three streams; any other number is our generalisation. Streams narrower than 32 get "
+            "16 hidden channels."
+        ),
         citation=_CITATION,
         settings={
             **_RECIPE,
@@ -198,7 +209,7 @@ class MCMoEReleased(MCMoE):
         },
         published=_PUBLISHED,
         search=_SEARCH,
-        needs=("v", "a", "f"),
+        min_modalities=2,
         contract_settings={"batch_size": 16},
         opt_outs={
             "alone_equals_batch": "its positional code is indexed by the place in the batch (Q1)",

@@ -31,7 +31,8 @@ class Pair:
         """What may be said of the pair, in a sentence a person can quote."""
         r = self.result
         if math.isnan(r.p_value):
-            return f"{self.better} and {self.worse} cannot be compared: {r.reason or r.status}."
+            why = str(r.reason or r.status).replace("_", " ")
+            return f"{self.better} and {self.worse} cannot be compared: {why}."
         verdict = (
             f"{self.better} ranks better than {self.worse}"
             if self.adjusted < 1 - r.level

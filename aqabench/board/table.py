@@ -14,12 +14,16 @@ import numpy as np
 import pandas as pd
 
 from aqabench.board.select import Condition, Runs
+from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import Asked
 from aqabench.protocol.scenarios import averaged_scenarios, subset_names
 from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.record import RunRecord
 from aqabench.runs.store import RunStore
 from aqabench.stats import Cell, Interval, average_ci, fisher_mean, mse, spearman
+
+FOLD = " | fold "
+"""Between a class and the fold of it that a cell tests."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,9 @@ def build(
     cells: dict[str, list[Cell]] = {}
     rows = []
     for group in groups:
-        seeds = _common_seeds(group, classes)
+        seeds = _common_seeds(group, classes, asked)
         tables = {
-            (r.class_name, r.seed): _test_predictions(store, r)
+            (r.class_name, r.seed, r.fold): _test_predictions(store, r)
             for r in group.finished
             if r.seed in seeds
         }
@@ -129,13 +133,14 @@ def build(
     return Leaderboard(asked, condition, chosen, classes, scenarios, averaged, tuple(rows), cells)
 
 
-def _common_seeds(group: Runs, classes: Sequence[str]) -> tuple[int, ...]:
-    """Seeds that every class with any finished run has, so that averages are over full grids."""
-    by_class: dict[str, set[int]] = {}
+def _common_seeds(group: Runs, classes: Sequence[str], asked: Asked) -> tuple[int, ...]:
+    """Seeds with all folds of every class that has any, so that averages are over full grids."""
+    folds = fold_names(asked.protocol.split, asked.dataset)
+    done: dict[str, dict[int, set[int | None]]] = {}
     for record in group.finished:
-        by_class.setdefault(record.class_name, set()).add(record.seed)
-    present = [by_class[c] for c in classes if c in by_class]
-    return tuple(sorted(set.intersection(*present))) if present else ()
+        done.setdefault(record.class_name, {}).setdefault(record.seed, set()).add(record.fold)
+    whole = [{s for s, own in done[c].items() if own >= set(folds)} for c in classes if c in done]
+    return tuple(sorted(set.intersection(*whole))) if whole else ()
 
 
 def _test_predictions(store: RunStore, record: RunRecord) -> pd.DataFrame:
@@ -143,13 +148,15 @@ def _test_predictions(store: RunStore, record: RunRecord) -> pd.DataFrame:
     return frame[frame["part"] == "test"]
 
 
-def _cells(tables: Mapping[tuple[str, int], pd.DataFrame], rule: str) -> list[Cell]:
+def _cells(tables: Mapping[tuple[str, int, int | None], pd.DataFrame], rule: str) -> list[Cell]:
+    """Return a cell per class, fold, scenario and seed; each fold is a test of its own."""
     cells = []
-    for (class_name, seed), frame in tables.items():
+    for (class_name, seed, fold), frame in tables.items():
+        test = class_name if fold is None else f"{class_name}{FOLD}{fold}"
         for scenario, part in frame[frame["rule"] == rule].groupby("scenario", sort=False):
             ids = part["sample_id"].tolist()
             scores, predictions = part["score"].to_numpy(), part["prediction"].to_numpy()
-            cells.append(Cell(class_name, str(scenario), seed, ids, scores, predictions))
+            cells.append(Cell(test, str(scenario), seed, ids, scores, predictions))
     return cells
 
 
@@ -164,9 +171,9 @@ def _row(
 ) -> Row:
     independent = not asked.dataset.same_videos
     by_class = {
-        name: _scores([c for c in cells[rule] if c.class_name == name], averaged, independent)
+        name: _scores(own, averaged, independent)
         for name in classes
-        if any(c.class_name == name for c in cells[rule])
+        if (own := [c for c in cells[rule] if c.class_name.split(FOLD)[0] == name])
     }
     whole = len(by_class) == len(classes)
     rules = {r: _headline(own, averaged) for r, own in cells.items() if own and whole}
@@ -188,7 +195,7 @@ def _row(
         seeds=seeds,
         parameters=max((c.parameters for c in costs if c.parameters is not None), default=None),
         seconds=sum(c.fit_seconds for c in costs) / max(len(seeds), 1),
-        failed=tuple(f"{r.class_name} seed {r.seed}: {r.error}" for r in group.failed),
+        failed=tuple(f"{_run_name(r)}: {r.error}" for r in group.failed),
         notes=tuple(notes),
     )
 
@@ -223,6 +230,11 @@ def _overall(
 
 def _headline(cells: list[Cell], averaged: tuple[str, ...]) -> float:
     return float(fisher_mean([spearman(c.y, c.p) for c in cells if c.scenario in averaged]))
+
+
+def _run_name(record: RunRecord) -> str:
+    fold = "" if record.fold is None else f" fold {record.fold}"
+    return f"{record.class_name} seed {record.seed}{fold}"
 
 
 def _rank(row: Row) -> tuple[float, str]:

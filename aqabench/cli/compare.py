@@ -55,10 +55,12 @@ def command(
     from aqabench.board.render.terminal import print_board, print_pairs
     from aqabench.board.select import by_condition
     from aqabench.board.table import build
-    from aqabench.protocol.library import load_protocol
+    from aqabench.protocol.library import load_protocol, protocol_names
     from aqabench.runs.store import RunStore
 
     store = RunStore(store_folder) if store_folder else RunStore.default()
+    if protocol is not None and protocol not in protocol_names():
+        protocol = load_protocol(protocol).protocol.name
     records = store.records(protocol)
     conditions = by_condition(r for r in records if not classes or r.class_name in classes)
     conditions = {
@@ -81,7 +83,9 @@ def command(
         chosen = [r for r in runs if not methods or r.name in methods]
         if methods and len(chosen) < len(set(methods)):
             continue
-        asked = load_protocol(condition.protocol)
+        shipped = condition.protocol in protocol_names()
+        own = str(store.protocol_file(condition.protocol))
+        asked = load_protocol(condition.protocol if shipped else own)
         if asked.digest != condition.protocol_digest:
             console.print(
                 f"{condition.protocol}: {sum(len(r.records) for r in chosen)} runs of another "

@@ -62,7 +62,7 @@ def _datasets(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
     store = DataStore(home() / "data")
     for name in dataset_names():
         spec, manifest = load_dataset(name), store.manifest(name)
-        installed = ", ".join(manifest.modalities) if manifest else "no (simulated instead)"
+        installed = ", ".join(manifest.streams) if manifest else "no (simulated instead)"
         streams = ", ".join(f"{m.name} {m.width}" for m in spec.modalities)
         table.add_row(name, spec.title, " ".join(c.name for c in spec.classes), streams, installed)
     return table

@@ -89,7 +89,14 @@ def command(
     source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
     effort = BUDGETS[budget or ("standard" if source.kind == "real" else "quick")]
     question = Question(
-        asked.protocol, asked.dataset, asked.digest, source.kind, source.digest, effort
+        asked.protocol,
+        asked.dataset,
+        asked.digest,
+        source.kind,
+        source.digest,
+        effort,
+        source.groups,
+        source.groups_digest,
     )
     chosen = asked.protocol.seeds[:seeds] if seeds else None
     if seeds and seeds > len(asked.protocol.seeds):
@@ -117,6 +124,7 @@ def _execute(
     console: Console,
 ) -> Outcome:
     """Do what is not stored; torch is imported only if something is left to do."""
+    from aqabench.protocol.load import dump
     from aqabench.runs.resume import stored_outcome
 
     outcome = stored_outcome(plan, store)
@@ -124,6 +132,8 @@ def _execute(
         console.print(f"All {len(plan)} runs are stored already.", highlight=False)
         return outcome
     store.require_writable()
+    protocol = plan[0].question.protocol
+    store.keep_protocol(protocol.name, dump(protocol))
     from aqabench.cli.display import RunDisplay
     from aqabench.runs.execute import execute, use_threads
 

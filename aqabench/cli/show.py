@@ -14,7 +14,7 @@ from aqabench.errors import UnknownNameError
 if TYPE_CHECKING:
     from aqabench.method.card import MethodCard
     from aqabench.protocol.library import Asked
-    from aqabench.protocol.schema import DatasetSpec
+    from aqabench.protocol.schema import DatasetSpec, SplitSpec
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -75,19 +75,31 @@ def _protocol(asked: Asked) -> list[tuple[str, Any]]:
 
     protocol = asked.protocol
     part = protocol.split.validation
+    whole = f", every {part.group} whole" if part and part.group else ""
     return [
         (protocol.name, f"{protocol.title}, version {protocol.version}"),
         ("question", protocol.question),
         ("data set", asked.dataset.title),
         ("classes", ", ".join(protocol.classes)),
         ("modalities", ", ".join(protocol.modalities)),
-        ("validation", f"{part.fraction:.0%} of the training list" if part else "none"),
+        ("split", _split(protocol.split)),
+        ("validation", f"{part.fraction:.0%} of the training list{whole}" if part else "none"),
         ("test scenarios", " ".join(subset_names(protocol, asked.dataset))),
         (protocol.average.name, " ".join(averaged_scenarios(protocol, asked.dataset))),
         ("epoch chosen by", protocol.selection),
         ("seeds", ", ".join(map(str, protocol.seeds))),
         ("digest", asked.digest),
     ]
+
+
+def _split(split: SplitSpec) -> str:
+    """Return the split in words."""
+    return {
+        "official": "official lists",
+        "published-folds": f"published folds by {split.folds}",
+        "kfold": f"{split.k} folds of like score distribution",
+        "grouped": f"{split.k} folds that share no {split.group}",
+    }[split.scheme]
 
 
 def _dataset(spec: DatasetSpec) -> list[tuple[str, Any]]:
@@ -102,16 +114,18 @@ def _dataset(spec: DatasetSpec) -> list[tuple[str, Any]]:
         (
             "classes",
             [
-                f"{c.name}: {c.train} training and {c.test} test videos, "
+                f"{c.name}: {c.train} training and {c.test} test samples, "
                 f"{c.bounds[0]:g} to {c.bounds[1]:g} points"
                 for c in spec.classes
             ],
         ),
         ("same videos", "yes, several scores of each" if spec.same_videos else "no"),
         ("training window", f"{spec.clip_length} clips"),
+        ("groups", ", ".join(spec.groups)),
+        ("published folds", ", ".join(f"{n} ({k})" for n, k in spec.folds.items())),
         (
             "installed",
-            f"{', '.join(manifest.modalities)} of {manifest.videos} videos ({manifest.layout})"
+            f"{', '.join(manifest.streams)} of {manifest.samples} samples ({manifest.layout})"
             if manifest
             else f"no; aqabench data import {spec.name} --from FOLDER",
         ),

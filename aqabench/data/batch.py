@@ -7,8 +7,8 @@ scenario hides with NaN, so that a method that touches it fails loudly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ class Batch:
         observed: (B, T, M) bool; what exists at each time step (False on padding).
         valid: (B, T) bool; False on padding added at the end.
         score: (B,) float32, (judge points - low) / (high - low), or None at test time.
+        groups: kind -> B labels of who performs (athlete, speaker); empty where unknown.  Only a
+            baseline that shows how much identity gives away may read them.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +40,7 @@ class Batch:
     observed: Tensor
     valid: Tensor
     score: Tensor | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of samples B."""
@@ -58,6 +61,7 @@ class Batch:
             observed=self.observed[index],
             valid=self.valid[index],
             score=None if self.score is None else self.score[index],
+            groups={k: tuple(v[int(i)] for i in index) for k, v in self.groups.items()},
         )
 
 
@@ -104,6 +108,7 @@ class Split:
         self.modalities = tuple(modalities)
         self.widths = {m: int(data.features[m].shape[1]) for m in self.modalities}
         self.ids = tuple(data.ids[int(i)] for i in rows)
+        self.groups = {k: tuple(v[rows].tolist()) for k, v in data.groups.items()}  # n labels each
         self.class_spec = class_spec
         self.stride = stride
         low, high = class_spec.bounds
@@ -180,6 +185,7 @@ class Split:
             observed=valid[:, :, None] & available[:, None, :],
             valid=valid,
             score=self.score[rows] if with_score else None,
+            groups={k: tuple(v[int(i)] for i in rows) for k, v in self.groups.items()},
         )
 
 

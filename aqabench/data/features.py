@@ -1,6 +1,6 @@
 """What is given: one data set in memory, as contiguous arrays.
 
-All videos of a modality stand one after the other in a single array; ``offsets`` says where each
+All samples of a modality stand one after the other in a single array; ``offsets`` says where each
 begins.  A window of a video is then a slice, and a batch is one gather.  Nothing here reads files
 or knows torch.
 """
@@ -30,7 +30,8 @@ class FeatureSet:
         features: modality -> (total clips, D) float16 or float32.
         scores: class -> (N,) float64 in judge points; NaN where a video is not of that class.
         split: (N,) ``"train"`` or ``"test"``.
-        groups: (N,) label of the athlete (or other unit that leaks between splits), or None.
+        groups: kind (athlete, speaker: what may leak between splits) -> (N,) labels.
+        folds: name of published folds -> (N,) number of the fold from 0, -1 for none.
         source: one line for people: where this came from.
     """
 
@@ -42,7 +43,8 @@ class FeatureSet:
     features: Mapping[str, npt.NDArray[np.floating]]
     scores: Mapping[str, npt.NDArray[np.float64]]
     split: npt.NDArray[np.str_]
-    groups: npt.NDArray[np.str_] | None = None
+    groups: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    folds: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     source: str = field(default="", compare=False)
 
     @property

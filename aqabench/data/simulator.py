@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Collection
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +29,16 @@ import numpy.typing as npt
 from aqabench.data._simulation_laws import FEATURES, law_for
 from aqabench.data._simulation_scores import ScoreTable, draw_scores, stream, unrelated
 from aqabench.data.features import FeatureSet
+from aqabench.data.splits import grouped_folds
 from aqabench.protocol.schema import DatasetSpec, ModalitySpec
 
 __all__ = ["SIMULATOR_VERSION", "simulate", "simulation_digest"]
 
 SIMULATOR_VERSION = 1
 """Rises with any change that changes a number."""
+
+Keep = Callable[[str, Callable[[], npt.NDArray[np.float16]]], npt.NDArray[np.floating]]
+"""Takes a modality and what makes its features, returns the features."""
 
 _BLOCK = 32
 """Videos made at once: bounds memory; fixed, because it orders the random numbers."""
@@ -58,7 +64,14 @@ def simulation_digest(spec: DatasetSpec, seed: int, *, group_effects: bool = Tru
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-def simulate(spec: DatasetSpec, *, seed: int = 0, group_effects: bool = True) -> FeatureSet:
+def simulate(
+    spec: DatasetSpec,
+    *,
+    seed: int = 0,
+    group_effects: bool = True,
+    modalities: Collection[str] | None = None,
+    keep: Keep = lambda _, make: make(),
+) -> FeatureSet:
     """Make a simulated data set.
 
     Args:
@@ -66,7 +79,11 @@ def simulate(spec: DatasetSpec, *, seed: int = 0, group_effects: bool = True) ->
             a generic one.
         seed: chooses the data; methods' seeds are another matter.
         group_effects: do athletes have a level and a look that show in several videos?  Without,
-            every video is its own athlete and ``groups`` is None.
+            every video is its own athlete and ``groups`` is empty.  With, the data set's first
+            kind of group is simulated; others, such as the event, are not.
+        modalities: streams to make; all by default.  Each has numbers of its own, whatever else
+            is made.
+        keep: returns a stream's features, either by calling what it is given or from a cache.
 
     Returns:
         Features in float16, all training videos first.
@@ -74,17 +91,25 @@ def simulate(spec: DatasetSpec, *, seed: int = 0, group_effects: bool = True) ->
     table = draw_scores(spec, law_for(spec), seed=seed, groups=group_effects)
     count = len(table.split)
     width = max(4, len(str(count)))
-    labels = [f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)]
+    names = [f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)]
+    performer = np.array(names)[table.athlete]
+    kind = spec.groups[0] if spec.groups else "athlete"
+    folds = stream(spec, seed, "folds")
     return FeatureSet(
         dataset=spec.name,
         kind="simulated",
         digest=simulation_digest(spec, seed, group_effects=group_effects),
         ids=tuple(f"sim-{index + 1:0{width}d}" for index in range(count)),
         offsets=np.concatenate([[0], np.cumsum(table.lengths)]).astype(np.int64),
-        features={m.name: _features(spec, m, table, seed) for m in spec.modalities},
+        features={
+            m.name: keep(m.name, partial(_features, spec, m, table, seed))
+            for m in spec.modalities
+            if modalities is None or m.name in modalities
+        },
         scores=dict(table.scores),
         split=table.split,
-        groups=np.array(labels)[table.athlete] if group_effects else None,
+        groups={kind: performer} if group_effects else {},
+        folds={name: grouped_folds(performer.tolist(), k, folds) for name, k in spec.folds.items()},
         source=f"simulated {spec.title} (simulator {SIMULATOR_VERSION}, seed {seed}); not real",
     )
 

@@ -9,6 +9,7 @@ from typing import Literal
 from aqabench.data.features import FeatureSet
 from aqabench.data.store import DataStore
 from aqabench.errors import DataError
+from aqabench.protocol.folds import group_kinds
 from aqabench.protocol.library import Asked
 from aqabench.protocol.schema import DataKind
 
@@ -23,12 +24,16 @@ class Source:
     Attributes:
         kind: real or simulated.
         digest: sha256 of the data.
+        groups_digest: sha256 of the group labels; empty where there are none.
+        groups: kinds of group that the data have labels for.
         remark: one line that says what was chosen and why.
         load: reads or generates them.
     """
 
     kind: DataKind
     digest: str
+    groups_digest: str
+    groups: tuple[str, ...]
     remark: str
     load: Callable[[], FeatureSet]
 
@@ -46,24 +51,45 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
     """
     spec, needed = asked.dataset, asked.protocol.modalities
     manifest = None if wanted == "simulated" else store.manifest(spec.name)
-    absent = [m for m in needed if manifest is None or m not in manifest.modalities]
-    if manifest is not None and not absent:
-        remark = f"{spec.title}: real {', '.join(needed)} features ({manifest.layout} release)."
-        return Source("real", manifest.digest, remark, lambda: store.load(spec))
-    what = f"{spec.title} features" + (f" ({', '.join(absent)})" if manifest is not None else "")
+    absent = [m for m in needed if manifest is None or m not in manifest.streams]
+    unlabelled = [
+        k for k in group_kinds(asked.protocol.split) if manifest and k not in manifest.groups
+    ]
+    if manifest is not None and not absent and not unlabelled:
+        return Source(
+            "real",
+            manifest.digest,
+            manifest.groups_digest,
+            manifest.groups,
+            f"{spec.title}: real {', '.join(needed)} features ({manifest.layout} release).",
+            lambda: store.load(spec),
+        )
+    lacking, how = f"The {spec.title} features", "--from FOLDER"
+    if absent and manifest is not None:
+        lacking += f" ({', '.join(absent)})"
+    elif unlabelled:
+        lacking = f"The {', '.join(unlabelled)} labels of {spec.title}"
+        how = f"--groups FILE.csv (columns sample_id,{','.join(unlabelled)})"
     if wanted == "real":
         raise DataError(
-            f"The {what} that protocol {asked.protocol.name} needs are not installed. Import them: "
-            f"aqabench data import {spec.name} --from FOLDER, or leave out '--data real' to run "
-            "on simulated data."
+            f"{lacking} that protocol {asked.protocol.name} needs are not installed. Import them: "
+            f"aqabench data import {spec.name} {how}; or leave out '--data real' to run on "
+            "simulated data."
         )
-    from aqabench.data.simulator import simulate, simulation_digest
+    from aqabench.data.simulated import load_simulated, simulated_groups
+    from aqabench.data.simulator import simulation_digest
 
-    reason = "as asked" if wanted == "simulated" else f"the {what} are not installed"
-    remark = f"{spec.title}: running on SIMULATED data ({reason})."
+    reason = (
+        "as asked"
+        if wanted == "simulated"
+        else f"{lacking[0].lower()}{lacking[1:]} are not installed"
+    )
+    digest = simulation_digest(spec, SIMULATION_SEED)
     return Source(
         "simulated",
-        simulation_digest(spec, SIMULATION_SEED),
-        remark,
-        lambda: simulate(spec, seed=SIMULATION_SEED),
+        digest,
+        digest,
+        simulated_groups(spec),
+        f"{spec.title}: running on SIMULATED data ({reason}).",
+        lambda: load_simulated(spec, SIMULATION_SEED, needed),
     )

@@ -1,54 +1,46 @@
-"""The feature store: real data sets as imported, checked by hash whenever they are loaded.
+"""The feature store: data sets as imported, mapped into memory in no time, checked by hash.
 
-``<root>/<dataset>/`` holds ``features.safetensors``, ``samples.csv`` and, written last,
-``manifest.json``; a folder without its manifest is never taken for a data set.
+``<root>/<dataset>/`` holds one ``<modality>.safetensors`` per stream, ``samples.csv``, perhaps
+``groups.csv`` and ``dataset.yaml``, and, written last, ``manifest.json``; a folder without it is
+never taken for a data set.  Every byte is hashed at import and by ``verify``; loading hashes again
+only when a file's size or time is not what it was, because hashing takes longer than loading.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from pydantic import ValidationError
+from safetensors.numpy import save_file
 
 from aqabench.data.features import FeatureSet, check_features
+from aqabench.data.manifest import FORMAT, Manifest, SourceFile, Stream
+from aqabench.data.mapped import map_array
 from aqabench.data.readers.release import Release
-from aqabench.disk import sha256_file, storing
+from aqabench.disk import replace_file, sha256_file, storing
 from aqabench.errors import DataError
+from aqabench.protocol.load import dump
 from aqabench.protocol.schema import DatasetSpec
 
-MANIFEST, FEATURES, SAMPLES = "manifest.json", "features.safetensors", "samples.csv"
-FORMAT = 1
+MANIFEST, SAMPLES, GROUPS, SPEC, SEAL = (
+    "manifest.json", "samples.csv", "groups.csv", "dataset.yaml", "seal.json",
+)  # fmt: skip
+ARRAY = "features"
+"""Name of the tensor in each stream's file."""
 
-
-class Manifest(BaseModel):
-    """What an imported data set is, and the hashes that prove it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int = FORMAT
-    dataset: str
-    dataset_version: int
-    layout: str
-    digest: str
-    modalities: dict[str, int]
-    videos: int
-    clips: int
-    dtype: dict[str, str]
-    sha256: dict[str, str]
-    sources: dict[str, str]
-    licence: str = "as stated by the authors of the data set; the cache is for local use only"
+Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -65,21 +57,27 @@ class DataStore:
         """Return the manifest of an imported data set, or None if it is not there.
 
         Raises:
-            DataError: there is a manifest that cannot be read.
+            DataError: there is a manifest that cannot be read, or of another version.
         """
         path = self.folder(dataset) / MANIFEST
         if not path.is_file():
             return None
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            manifest = Manifest.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(
                 f"{path} is not a manifest of this version ({str(error).splitlines()[0]}). Import "
                 f"the data again: aqabench data import {dataset} --from FOLDER"
             ) from error
+        if manifest.format != FORMAT:
+            raise DataError(
+                f"{path} has format {manifest.format}, this version reads {FORMAT}. Import the "
+                f"data again: aqabench data import {dataset} --from FOLDER"
+            )
+        return manifest
 
     def load(self, spec: DatasetSpec) -> FeatureSet:
-        """Load an imported data set, checking every byte against the manifest.
+        """Load an imported data set: scores are read, features are mapped, not copied.
 
         Raises:
             DataError: not imported, changed since, or not what the data set declares.
@@ -89,111 +87,266 @@ class DataStore:
         if manifest is None:
             raise DataError(f"The {spec.title} features are not installed. {again}")
         folder = self.folder(spec.name)
-        for name, expected in manifest.sha256.items():
-            path = folder / name
-            if not path.is_file():
-                raise DataError(f"{path} is absent. {again}")
-            if sha256_file(path) != expected:
-                raise DataError(f"{path} has changed since it was imported (sha256). {again}")
-        try:
-            tensors = load_file(folder / FEATURES)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"{folder / FEATURES} cannot be read ({error}). {again}") from error
-        # as text, so that Python's float reads every score back to the bit
-        samples = pd.read_csv(folder / SAMPLES, dtype=str, keep_default_na=False)
+        if not self._sealed(folder, manifest):
+            for problem in self.verify(spec.name):
+                raise DataError(f"{problem}. {again}")
+            self._seal(folder, manifest)
+        samples = _read_table(folder / SAMPLES)
+        lengths = samples["clips"].to_numpy(dtype=np.int64)
+        total = int(lengths.sum())
         data = FeatureSet(
             dataset=spec.name,
             kind="real",
             digest=manifest.digest,
             ids=tuple(samples["sample_id"]),
-            offsets=tensors.pop("offsets"),
-            features=tensors,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            features={
+                m: map_array(folder / f"{m}.safetensors", ARRAY, (total, s.width), s.dtype)
+                for m, s in manifest.streams.items()
+            },
             scores={
-                c.name: np.array([float(x) if x else np.nan for x in samples[c.name]])
+                c.name: np.array([float(x) if x else np.nan for x in samples[f"score.{c.name}"]])
                 for c in spec.classes
-                if c.name in samples
+                if f"score.{c.name}" in samples
             },
             split=samples["split"].to_numpy(dtype=str),
+            groups={
+                str(c).removeprefix("group."): column.to_numpy(dtype=str)
+                for c, column in _read_table(folder / GROUPS).items()
+                if str(c).startswith("group.")
+            }
+            if manifest.groups
+            else {},
+            folds={
+                name: samples[f"fold.{name}"].to_numpy(dtype=np.int64) for name in manifest.folds
+            },
             source=f"{manifest.layout} release, imported to {folder}",
         )
         check_features(data, spec)
         return data
 
-    def add(self, spec: DatasetSpec, release: Release) -> Manifest:
-        """Write a release into the store; the manifest comes last.
+    def unchanged(self, dataset: str) -> bool:
+        """Have all files the size and time that they had when their hashes were last right?"""
+        manifest = self.manifest(dataset)
+        return manifest is not None and self._sealed(self.folder(dataset), manifest)
+
+    def verify(self, dataset: str) -> list[str]:
+        """Hash every stored file; return what is wrong, which is nothing for a sound data set.
 
         Raises:
-            StoreError: the disk is full or may not be written; what was there before stays.
+            DataError: the data set is not there, or its manifest cannot be read.
+        """
+        manifest = self.manifest(dataset)
+        if manifest is None:
+            raise DataError(
+                f"{dataset} is not installed. Import it: aqabench data import {dataset} --from "
+                "FOLDER"
+            )
+        problems = []
+        for name, expected in manifest.sha256.items():
+            path = self.folder(dataset) / name
+            if not path.is_file():
+                problems.append(f"{path} is absent")
+            elif sha256_file(path) != expected:
+                problems.append(f"{path} has changed since it was imported (sha256)")
+        return problems
+
+    def write(
+        self,
+        spec: DatasetSpec,
+        release: Release,
+        lengths: Sequence[int],
+        join: Callable[[str], tuple[Array, float]],
+        sources: Sequence[SourceFile],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Manifest:
+        """Write a data set; the manifest comes last, and the old one stays until then.
+
+        Args:
+            spec: the data set.
+            release: labels in order, streams, notes.
+            lengths: (N,) clips of each sample.
+            join: returns a stream's (total clips, D) array and its float16 error.
+            sources: the files that the features were read from.
+            tell: told what is being written.
+
+        Raises:
+            StoreError: the disk is full or may not be written.
         """
         folder = self.folder(spec.name)
-        tensors, samples = _arrays(release), _samples(release, spec)
-        need = sum(t.nbytes for t in tensors.values()) + 2**20
         temporary = self.root / f".{spec.name}-{uuid.uuid4().hex}"
         with storing(folder):
-            self.root.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.root).free
-            if free < need:
-                raise DataError(
-                    f"Importing {spec.title} needs {need / 2**20:.0f} MiB, but {free / 2**20:.0f} "
-                    f"MiB are free below {self.root}. Free some space, or set AQABENCH_HOME to "
-                    "a larger disk."
-                )
             try:
-                temporary.mkdir()
-                save_file(dict(tensors), temporary / FEATURES)
-                (temporary / SAMPLES).write_text(samples.to_csv(index=False), encoding="utf-8")
-                manifest = _manifest(spec, release, tensors, temporary)
-                (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+                temporary.mkdir(parents=True)
+                streams = {}
+                for modality in release.modalities:
+                    tell(modality)
+                    array, error = join(modality)
+                    save_file({ARRAY: array}, temporary / f"{modality}.safetensors")
+                    streams[modality] = _stream(array, error)
+                replace_file(temporary / SAMPLES, _samples(release, spec, lengths))
+                groups = _groups(release)
+                if groups:
+                    replace_file(temporary / GROUPS, groups)
+                replace_file(temporary / SPEC, dump(spec).encode())
+                manifest = _manifest(spec, release, lengths, streams, sources, temporary)
+                text = manifest.model_dump_json(indent=1) + "\n"
+                replace_file(temporary / MANIFEST, text.encode())
                 _sync(temporary)
                 _put_in_place(temporary, folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+            self._seal(folder, manifest)
         return manifest
 
+    def set_groups(self, dataset: str, groups: Mapping[str, Mapping[str, str]]) -> Manifest:
+        """Add or replace group labels of an imported data set; features and scores stay.
 
-def _arrays(release: Release) -> dict[str, npt.NDArray[np.generic]]:
-    """Return offsets and, per modality, all clips one after the other."""
-    ids = [label.sample_id for label in release.labels]
-    first = next(iter(release.features.values()))
-    lengths = [len(first[sample]) for sample in ids]
-    tensors: dict[str, npt.NDArray[np.generic]] = {
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    }
-    for modality, arrays in release.features.items():
-        joined = np.concatenate([arrays[sample] for sample in ids])
-        narrow = joined.dtype.newbyteorder("=")
-        tensors[modality] = joined.astype(narrow if narrow.itemsize <= 4 else np.float32)
-    return tensors
+        Args:
+            dataset: which one.
+            groups: kind -> sample id -> label, for every sample.
+
+        Raises:
+            DataError: the data set is not installed.
+            StoreError: the disk may not be written.
+        """
+        manifest = self.manifest(dataset)
+        if manifest is None:
+            raise DataError(
+                f"{dataset} is not installed. Import it: aqabench data import {dataset} --from "
+                "FOLDER --groups FILE"
+            )
+        folder = self.folder(dataset)
+        old = _read_table(folder / GROUPS) if manifest.groups else None
+        table = pd.DataFrame({"sample_id": list(manifest.ids)})
+        for kind in dict.fromkeys((*manifest.groups, *groups)):
+            table[f"group.{kind}"] = (
+                [groups[kind][i] for i in manifest.ids]
+                if kind in groups or old is None
+                else old[f"group.{kind}"].tolist()
+            )
+        content = table.to_csv(index=False).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        changed = manifest.model_copy(
+            update={
+                "groups": tuple(dict.fromkeys((*manifest.groups, *groups))),
+                "groups_digest": digest,
+                "sha256": {**manifest.sha256, GROUPS: digest},
+            }
+        )
+        with storing(folder):
+            # in this order: a kill in between leaves a file that the hash tells from the manifest
+            replace_file(folder / GROUPS, content)
+            replace_file(folder / MANIFEST, (changed.model_dump_json(indent=1) + "\n").encode())
+        self._seal(folder, changed)
+        return changed
+
+    def _seal(self, folder: Path, manifest: Manifest) -> None:
+        """Keep sizes and times of files whose hashes are known to be right."""
+        states = {name: _state(folder / name) for name in manifest.sha256}
+        try:
+            replace_file(folder / SEAL, json.dumps(states).encode())
+        except OSError:  # a read-only store is hashed every time, which is slow but right
+            return
+
+    def _sealed(self, folder: Path, manifest: Manifest) -> bool:
+        try:
+            known = json.loads((folder / SEAL).read_bytes())
+            return bool(known == {name: _state(folder / name) for name in manifest.sha256})
+        except (OSError, ValueError):
+            return False
 
 
-def _samples(release: Release, spec: DatasetSpec) -> pd.DataFrame:
-    rows: list[Mapping[str, object]] = [
+def _state(path: Path) -> list[int]:
+    at = path.stat()
+    return [at.st_size, at.st_mtime_ns]
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV as text, so that Python's float reads every score back to the bit."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _stream(array: Array, error: float) -> Stream:
+    return Stream(
+        width=int(array.shape[1]),
+        dtype=str(array.dtype),
+        nan=int(array.size - np.isfinite(array).sum()),
+        low=float(array.min()),
+        high=float(array.max()),
+        float16_error=error,
+    )
+
+
+def _samples(release: Release, spec: DatasetSpec, lengths: Sequence[int]) -> bytes:
+    folds = [name for name in spec.folds if any(name in label.folds for label in release.labels)]
+    rows = [
         {
             "sample_id": label.sample_id,
             "split": label.split,
-            **{c.name: label.scores.get(c.name, float("nan")) for c in spec.classes},
+            "clips": length,
+            **{f"score.{c.name}": label.scores.get(c.name, "") for c in spec.classes},
+            **{f"fold.{name}": label.folds.get(name, -1) for name in folds},
+        }
+        for label, length in zip(release.labels, lengths, strict=True)
+    ]
+    return _csv(pd.DataFrame(rows))
+
+
+def _groups(release: Release) -> bytes:
+    kinds = list(dict.fromkeys(k for label in release.labels for k in label.groups))
+    if not kinds:
+        return b""
+    rows = [
+        {
+            "sample_id": label.sample_id,
+            **{f"group.{k}": label.groups.get(k, "") for k in kinds},
         }
         for label in release.labels
     ]
-    return pd.DataFrame(rows)
+    return _csv(pd.DataFrame(rows))
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    return text.getvalue().encode()
 
 
 def _manifest(
-    spec: DatasetSpec, release: Release, tensors: Mapping[str, npt.NDArray[np.generic]], at: Path
+    spec: DatasetSpec,
+    release: Release,
+    lengths: Sequence[int],
+    streams: Mapping[str, Stream],
+    sources: Sequence[SourceFile],
+    at: Path,
 ) -> Manifest:
-    hashes = {name: sha256_file(at / name) for name in (FEATURES, SAMPLES)}
-    digest = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    hashes = {path.name: sha256_file(path) for path in sorted(at.iterdir())}
+    counted = {n: h for n, h in hashes.items() if n not in (GROUPS, SPEC)}
+    hints = [r for r in spec.releases if r.layout == release.layout]
+    lists = [
+        SourceFile(name=p.name, bytes=p.stat().st_size, sha256=sha256_file(p))
+        for p in release.lists
+    ]
+    labels = release.labels
     return Manifest(
         dataset=spec.name,
         dataset_version=spec.version,
         layout=release.layout,
-        digest=digest,
-        modalities={m: int(tensors[m].shape[1]) for m in release.features},
-        videos=len(release.labels),
-        clips=int(tensors["offsets"][-1]),
-        dtype={m: str(tensors[m].dtype) for m in release.features},
+        feature_set=release.feature_set,
+        digest=hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest(),
+        groups_digest=hashes.get(GROUPS, ""),
+        groups=tuple(dict.fromkeys(k for label in labels for k in label.groups)),
+        folds=tuple(n for n in spec.folds if any(n in label.folds for label in labels)),
+        streams=dict(streams),
+        samples=len(labels),
+        clips=int(sum(lengths)),
+        ids=tuple(label.sample_id for label in labels),
         sha256=hashes,
-        sources={path.name: sha256_file(path) for path in release.sources},
+        sources=(*lists, *sources),
+        licence=hints[0].licence if hints else "not known; ask whoever made the features",
+        notes=release.notes,
+        imported=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -37,6 +37,11 @@ class MethodCard:
         search: hyper-parameter -> (``"log"`` | ``"linear"``, low, high) or (``"choice"``, a, b, …).
         min_modalities: fewest streams it makes sense with.
         needs: symbols of streams without which it cannot run at all.
+        stream_setting: the hyper-parameter that names the one stream which the method reads; a
+            plan refuses a name that the protocol does not have.
+        per_modality: unless that stream is given by hand, a plan makes one row for each stream.
+        reads_groups: predicts from labels of who performs; such a row shows what identity gives
+            away and is no method.
         opt_outs: contract check -> the reason why this method may fail it; shown on the board.
         contract_settings: settings under which the contract asks whether the method learns, for
             recipes whose published schedule takes longer than a check may.
@@ -57,6 +62,9 @@ class MethodCard:
     search: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     min_modalities: int = 1
     needs: tuple[str, ...] = ()
+    stream_setting: str = ""
+    per_modality: bool = False
+    reads_groups: bool = False
     opt_outs: Mapping[str, str] = field(default_factory=dict)
     contract_settings: Mapping[str, Setting] = field(default_factory=dict)
 

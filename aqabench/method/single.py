@@ -9,20 +9,32 @@ import torch
 from torch import Tensor
 
 from aqabench.data.batch import Batch, Split
+from aqabench.errors import UsageError
 from aqabench.method.base import TorchMethod
 
 
 class SingleStreamMethod(TorchMethod):
-    """A network on one stream.
+    """A network on one stream, which the setting named by the card's ``stream_setting`` chooses.
 
     Without its stream it can only say the mean training score, which ranks nothing: Spearman is
     undefined there, and the board shows a dash.
     """
 
     @property
-    @abstractmethod
     def stream(self) -> str:
-        """The stream that is read."""
+        """The stream that is read; the task's first one where the setting is empty.
+
+        Raises:
+            UsageError: the task has no such stream.
+        """
+        key, streams = self.card.stream_setting, list(self.task.modalities)
+        named = str(self.settings[key]) or streams[0]
+        if named not in streams:
+            raise UsageError(
+                f"Method {self.card.name} reads the stream '{named}', but {self.task.dataset} has "
+                f"{', '.join(streams)}. Choose one: --set {key}={streams[0]}"
+            )
+        return named
 
     @abstractmethod
     def grade(self, memory: Tensor, valid: Tensor) -> Tensor:

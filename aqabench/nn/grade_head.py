@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aqabench.nn.transformer import Decoder
+from aqabench.nn.transformer import Decoder, start_xavier
 
 __all__ = ["GradeHead", "GradeRegressor", "Grades", "decode_grades"]
 
@@ -82,9 +82,7 @@ class GradeHead(nn.Module):
         self.prototype = nn.Embedding(queries, width)
         self.decoder = Decoder(layers, width, heads, hidden, dropout)
         self.regressor = GradeRegressor(width, queries)
-        for parameter in self.decoder.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        start_xavier(self.decoder)
 
     def forward(self, memory: Tensor, keep: Tensor | None = None) -> Grades:
         """Score a memory (B, T, d) read where ``keep`` (B, T) is True."""

@@ -6,7 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["batch_hard_triplet", "mean_over_steps"]
+from aqabench.nn.grade_head import Grades
+
+__all__ = ["batch_hard_triplet", "grade_loss", "mean_over_steps"]
+
+
+def grade_loss(grades: Grades, score: Tensor, task: float, diversity: float) -> dict[str, Tensor]:
+    """Return the weighted squared error and the weighted diversity of the grade queries.
+
+    Args:
+        grades: of B samples.
+        score: (B,) normalised targets.
+        task: weight of the squared error.
+        diversity: weight of :func:`batch_hard_triplet`.
+    """
+    return {
+        "task": task * functional.mse_loss(grades.score, score),
+        "diversity": diversity * batch_hard_triplet(grades.queries),
+    }
 
 
 def batch_hard_triplet(queries: Tensor, margin: float = 1.0) -> Tensor:

@@ -14,7 +14,10 @@ from torch.nn import functional
 
 from aqabench.nn.batch_norm import normalise
 
-__all__ = ["Projection", "on_steps", "pointwise"]
+__all__ = ["Projection", "on_steps", "pointwise", "stream_projection"]
+
+_NARROWEST = 16
+"""Fewest hidden channels: half of eight rectified ones would lose most of a stream of eight."""
 
 
 def pointwise(conv: nn.Conv1d, x: Tensor) -> Tensor:
@@ -73,6 +76,15 @@ class Projection(nn.Sequential):
         assert isinstance(second, nn.Conv1d)
         x = torch.relu(normalise(norm_in, hidden))  # (N, hidden)
         return normalise(norm_out, pointwise(second, x))  # (N, out)
+
+
+def stream_projection(width: int, out: int) -> Projection:
+    """Return the published projection of a stream: half as many hidden channels as it has.
+
+    Published streams have 768 channels or more.  Those narrower than 32, a few prosodic measures
+    for example, get 16 hidden channels.
+    """
+    return Projection(width, max(width // 2, _NARROWEST), out)
 
 
 def on_steps(function: Callable[[Tensor], Tensor], x: Tensor, keep: Tensor | None = None) -> Tensor:

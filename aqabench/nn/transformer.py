@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from aqabench.nn.dropout import dropout
 
-__all__ = ["Attention", "Decoder", "Encoder", "EncoderDecoder"]
+__all__ = ["Attention", "Decoder", "Encoder", "EncoderDecoder", "start_xavier"]
 
 _FEW = 64
 """Up to so many queries times heads, mapping the queries is cheaper than mapping the keys."""
@@ -216,6 +216,11 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(encoder_layers, width, heads, hidden, dropout)
         self.decoder = Decoder(decoder_layers, width, heads, hidden, dropout)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        start_xavier(self)
+
+
+def start_xavier(module: nn.Module) -> None:
+    """Let all matrices of a module start Xavier-uniform, as in GDLT."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

@@ -1,7 +1,9 @@
 """The identity of a model: its field values, written in one way only, and their hash.
 
 Two models have the same digest exactly when their field values are equal, whatever file, key order
-or number spelling they came from.  Custom serialisers and computed fields play no part.
+or number spelling they came from.  Custom serialisers and computed fields play no part.  A field
+that came in a later release counts only where it differs from its default, so that files written
+before it keep their digest.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from enum import Enum
 from pathlib import PurePath
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from aqabench.protocol.document import Plain
 
@@ -33,6 +36,7 @@ def plain(value: object) -> Plain:
             return {
                 field.alias or name: plain(getattr(value, name))
                 for name, field in type(value).model_fields.items()
+                if not _left_out(field, getattr(value, name))
             }
         case Enum():
             return plain(value.value)
@@ -71,6 +75,15 @@ def canonical_json(model: BaseModel, *, exclude: Collection[str] = ()) -> bytes:
 def digest(model: BaseModel, *, exclude: Collection[str] = ()) -> str:
     """Return the SHA-256 of :func:`canonical_json` as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(model, exclude=exclude)).hexdigest()
+
+
+def _left_out(field: FieldInfo, value: object) -> bool:
+    """Is it a field that a later release added, at its default?
+
+    Such a field says nothing, and a file that was written before it keeps its digest.
+    """
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "x-added-later" in extra and value == field.default
 
 
 def _key(key: object) -> str:

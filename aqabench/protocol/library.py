@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from aqabench.disk import home
 from aqabench.errors import Fault, ProtocolError, UnknownNameError, nearest
 from aqabench.protocol.digest import digest
 from aqabench.protocol.document import Document, Loc
@@ -15,6 +16,8 @@ from aqabench.resources import folder
 
 PROSE = {"title", "question", "about"}
 """Fields that explain and change no number; they stay out of the digest."""
+OFFERED = {"releases", "groups", "folds"}
+"""What a data set has to offer; a number changes only when a protocol's split asks for it."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,19 @@ def protocol_names() -> list[str]:
     return sorted(p.stem for p in folder("protocols").glob("*.yaml"))
 
 
-def dataset_names() -> list[str]:
+def shipped_dataset_names() -> list[str]:
     """Return the names of the shipped data sets, sorted."""
     return sorted(p.stem for p in (folder("protocols") / "datasets").glob("*.yaml"))
 
 
+def dataset_names() -> list[str]:
+    """Return the names of all data sets: shipped, or brought by the user; sorted."""
+    own = (p.parent.name for p in (home() / "data").glob("[!.]*/dataset.yaml"))
+    return sorted({*shipped_dataset_names(), *own})
+
+
 def load_dataset(name: str) -> DatasetSpec:
-    """Return a data set by name.
+    """Return a data set by name: a shipped one, or one that was imported with its description.
 
     Raises:
         UnknownNameError: there is none of that name.
@@ -45,7 +54,10 @@ def load_dataset(name: str) -> DatasetSpec:
     """
     if name not in dataset_names():
         raise UnknownNameError("data set", name, dataset_names(), "aqabench list datasets")
-    return load_model(folder("protocols") / "datasets" / f"{name}.yaml", DatasetSpec)
+    path = folder("protocols") / "datasets" / f"{name}.yaml"
+    if not path.is_file():
+        path = home() / "data" / name / "dataset.yaml"
+    return load_model(path, DatasetSpec)
 
 
 def load_protocol(name: str) -> Asked:
@@ -70,7 +82,7 @@ def protocol_digest(protocol: Protocol, dataset: DatasetSpec) -> str:
 
     The list of seeds is left out: it says which runs to make, not what a run is.
     """
-    text = digest(protocol, exclude=PROSE | {"seeds"}) + digest(dataset, exclude=PROSE)
+    text = digest(protocol, exclude=PROSE | {"seeds"}) + digest(dataset, exclude=PROSE | OFFERED)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -86,6 +98,14 @@ def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
             faults += _unknown(document, ("classes", i), name, classes)
         for i, name in enumerate(protocol.modalities):
             faults += _unknown(document, ("modalities", i), name, streams)
+        split = protocol.split
+        if split.folds is not None:
+            faults += _unknown(document, ("split", "folds"), split.folds, list(dataset.folds))
+        if split.group is not None:
+            faults += _unknown(document, ("split", "group"), split.group, list(dataset.groups))
+        if split.validation and split.validation.group is not None:
+            loc = ("split", "validation", "group")
+            faults += _unknown(document, loc, split.validation.group, list(dataset.groups))
         used = [m for m in streams if m in protocol.modalities]
         if not faults and list(protocol.modalities) != used:
             order = f"must be in the order of the data set: {', '.join(used)}"
@@ -98,5 +118,6 @@ def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
 def _unknown(document: Document, loc: Loc, value: str, known: list[str]) -> list[Fault]:
     if value in known:
         return []
-    problem = f"'{value}' is not one of {', '.join(known)}"
+    offered = f"one of {', '.join(known)}" if known else "offered: the data set has none"
+    problem = f"'{value}' is not {offered}"
     return [document.fault(loc, problem, suggestion=nearest(value, known) or "")]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 """File-name-safe: lower case letters, digits, dot, dash, underscore."""
 SelectionRule = Literal["val", "last", "oracle"]
 SELECTION_RULES: tuple[SelectionRule, ...] = ("val", "last", "oracle")
 DataKind = Literal["real", "simulated"]
+ADDED_LATER: dict[str, JsonValue] = {"x-added-later": True}
+"""Marks a field that came after the first release: at its default it stays out of the digest."""
 
 
 class _Frozen(BaseModel):
@@ -34,18 +36,30 @@ class ModalitySpec(_Frozen):
 class ClassSpec(_Frozen):
     """One score to predict; one model is trained for each."""
 
-    name: Annotated[str, Field(min_length=1, max_length=32)]
+    name: Annotated[str, Field(min_length=1, max_length=40)]
     bounds: tuple[float, float] = Field(
         description="Declared lowest and highest score in judge points; targets are scaled by them."
     )
-    train: Annotated[int, Field(ge=2)] = Field(description="Videos in the official training list.")
-    test: Annotated[int, Field(ge=2)] = Field(description="Videos in the official test list.")
+    train: Annotated[int, Field(ge=2)] = Field(description="Samples in the official training list.")
+    test: Annotated[int, Field(ge=0)] = Field(
+        description="Samples in the official test list; 0 where there is no official split."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.bounds[0] < self.bounds[1]:
             raise ValueError("the first bound must be below the second")
         return self
+
+
+class ReleaseHint(_Frozen):
+    """Where a feature release is found, in words; nothing is ever downloaded."""
+
+    layout: str = Field(description="Name of the reader, as in: aqabench data import --layout.")
+    have: tuple[Name, ...] = Field(description="Streams it has.")
+    files: str = Field(description="What to put into one folder.")
+    get: str = Field(description="Who publishes it, and where to look.")
+    licence: str = Field(description="What its authors say of its use.")
 
 
 class DatasetSpec(_Frozen):
@@ -62,6 +76,21 @@ class DatasetSpec(_Frozen):
     )
     clip_length: Annotated[int, Field(ge=1)] = Field(
         description="Clips T of a training window, as published."
+    )
+    groups: tuple[Name, ...] = Field(
+        default=(),
+        description="Kinds of label that samples may share (athlete, speaker), for fair splits.",
+        json_schema_extra=ADDED_LATER,
+    )
+    folds: dict[Name, Annotated[int, Field(ge=2, le=20)]] = Field(
+        default={},
+        description="Published folds: name and number of folds.",
+        json_schema_extra=ADDED_LATER,
+    )
+    releases: tuple[ReleaseHint, ...] = Field(
+        default=(),
+        description="Feature releases that can be imported.",
+        json_schema_extra=ADDED_LATER,
     )
 
     @model_validator(mode="after")
@@ -86,18 +115,57 @@ class ValidationSpec(_Frozen):
         default=5, description="Score quantile groups that the part is drawn from evenly."
     )
     seed: Annotated[int, Field(ge=0)] = Field(default=20260, description="Seed of the draw.")
+    group: Name | None = Field(
+        default=None,
+        description="Kind of group (athlete, speaker) that is held out whole or not at all.",
+        json_schema_extra=ADDED_LATER,
+    )
 
 
 class SplitSpec(_Frozen):
-    """Which videos train, select and test."""
+    """Which samples train, select and test."""
 
-    scheme: Literal["official"] = Field(
-        default="official", description="official: the lists published with the data set."
+    scheme: Literal["official", "published-folds", "kfold", "grouped"] = Field(
+        default="official",
+        description=(
+            "official: the lists published with the data set; published-folds: folds that come "
+            "with it; kfold: random folds of equal score distribution; grouped: folds that never "
+            "share a group. Folds test every sample once, each time with a newly trained model."
+        ),
     )
     validation: ValidationSpec | None = Field(
         default=ValidationSpec(),
         description="null trains on the whole list; then there is nothing to select on but test.",
     )
+    k: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        default=None,
+        description="Number of folds, for kfold and grouped.",
+        json_schema_extra=ADDED_LATER,
+    )
+    folds: Name | None = Field(
+        default=None,
+        description="Which published folds, for published-folds.",
+        json_schema_extra=ADDED_LATER,
+    )
+    group: Name | None = Field(
+        default=None,
+        description="Kind of group that no two folds share, for grouped.",
+        json_schema_extra=ADDED_LATER,
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=20261, description="Seed of the folds.", json_schema_extra=ADDED_LATER
+    )
+
+    @model_validator(mode="after")
+    def _fits_scheme(self) -> Self:
+        needed = {"published-folds": {"folds"}, "kfold": {"k"}, "grouped": {"k", "group"}}
+        for key in ("k", "folds", "group"):
+            wanted = key in needed.get(self.scheme, set())
+            if wanted and getattr(self, key) is None:
+                raise ValueError(f"scheme '{self.scheme}' needs '{key}'")
+            if not wanted and getattr(self, key) is not None:
+                raise ValueError(f"scheme '{self.scheme}' has no '{key}'")
+        return self
 
 
 class SubsetsScenario(_Frozen):

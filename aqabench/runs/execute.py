@@ -137,7 +137,7 @@ def _parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
     protocol, dataset = spec.question.protocol, spec.question.dataset
     class_spec = next(c for c in dataset.classes if c.name == spec.class_name)
     parts = {}
-    for name, rows in split_rows(data, class_spec, protocol.split).items():
+    for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
         split = Split(data, rows, class_spec, protocol.modalities, spec.question.budget.stride)
         parts[name] = Part(split, availability(protocol, dataset, split.ids))
     return parts

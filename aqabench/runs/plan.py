@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aqabench.errors import UsageError
-from aqabench.method.card import Setting
+from aqabench.method.card import MethodCard, Setting
 from aqabench.method.registry import Entry, Registry, source_digest
+from aqabench.protocol.folds import fold_names, group_kinds
 from aqabench.protocol.schema import Budget, DataKind, DatasetSpec, Protocol
 
 
@@ -26,8 +27,10 @@ class Question:
         dataset: the data set it is asked on.
         protocol_digest: sha256 of both, without their prose.
         data_kind: real or simulated.
-        data_digest: sha256 of the features and scores.
+        data_digest: sha256 of the features, scores and splits.
         budget: how much training every method gets.
+        groups: kinds of group that the data have labels for.
+        groups_digest: sha256 of the labels.
     """
 
     protocol: Protocol
@@ -36,6 +39,8 @@ class Question:
     data_kind: DataKind
     data_digest: str
     budget: Budget
+    groups: tuple[str, ...] = ()
+    groups_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,15 @@ class RunSpec:
     class_name: str
     seed: int
     overrides: Mapping[str, Setting] = field(default_factory=dict)
+    fold: int | None = None
+    reads_groups: bool = False
 
     @property
     def identity(self) -> dict[str, object]:
         """Everything that can change a number of this run."""
+        split = self.question.protocol.split
+        folded = {} if self.fold is None else {"fold": self.fold}
+        grouped = self.reads_groups or group_kinds(split)
         return {
             "protocol": self.question.protocol.name,
             "protocol_digest": self.question.protocol_digest,
@@ -64,6 +74,8 @@ class RunSpec:
             "settings": dict(sorted(self.settings.items())),
             "class_name": self.class_name,
             "seed": self.seed,
+            **folded,
+            **({"groups_digest": self.question.groups_digest} if grouped else {}),
         }
 
     @property
@@ -75,7 +87,8 @@ class RunSpec:
     @property
     def label(self) -> str:
         """What people call the run."""
-        return f"{self.method} {self.class_name} seed {self.seed}"
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return f"{self.method} {self.class_name} seed {self.seed}{fold}"
 
 
 def make_plan(
@@ -86,7 +99,9 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
 ) -> list[RunSpec]:
-    """Return the runs, method by method, class by class, seed by seed.
+    """Return the runs, method by method, class by class, seed by seed, fold by fold.
+
+    A method that reads one stream of your choice gets a row for each, if you choose none.
 
     Raises:
         UsageError: an unknown method or class, or a method that the protocol cannot feed.
@@ -94,7 +109,8 @@ def make_plan(
     protocol = question.protocol
     entries = [registry.get(name) for name in dict.fromkeys(methods)]
     for entry in entries:
-        check_suits(entry, question.protocol, question.dataset)
+        check_suits(entry, question.protocol, question.dataset, question.groups)
+    folds = fold_names(protocol.split, question.dataset)
     chosen = list(classes or protocol.classes)
     for name in chosen:
         if name not in protocol.classes:
@@ -106,23 +122,57 @@ def make_plan(
     for entry in entries:
         assert entry.card is not None
         digest = source_digest(entry)
-        for class_name in chosen:
-            settings = entry.card.resolve(protocol.dataset, class_name, overrides)
-            for seed in seeds or protocol.seeds[: question.budget.seeds]:
-                plan.append(
-                    RunSpec(question, entry.name, digest, settings, class_name, seed, overrides)
-                )
+        for given in _rows(entry.card, protocol, overrides):
+            for class_name in chosen:
+                settings = entry.card.resolve(protocol.dataset, class_name, given)
+                for seed in seeds or protocol.seeds[: question.budget.seeds]:
+                    first = RunSpec(
+                        question, entry.name, digest, settings, class_name, seed, given,
+                        reads_groups=entry.card.reads_groups,
+                    )  # fmt: skip
+                    plan += [replace(first, fold=fold) for fold in folds]
     return plan
 
 
-def check_suits(entry: Entry, protocol: Protocol, dataset: DatasetSpec) -> None:
-    """Refuse a method that cannot run on the modalities of a protocol.
+def _rows(
+    card: MethodCard, protocol: Protocol, overrides: Mapping[str, Setting]
+) -> list[Mapping[str, Setting]]:
+    """Return the overrides of each row that a method gets: as given, or one for each stream.
+
+    Raises:
+        UsageError: the method would read a stream that the protocol does not have.
+    """
+    key = card.stream_setting
+    if not key:
+        return [overrides]
+    stream = overrides.get(key, card.settings[key])
+    if card.per_modality and not stream:
+        return [{**overrides, key: name} for name in protocol.modalities]
+    if stream not in protocol.modalities:
+        raise UsageError(
+            f"Method {card.name} reads the stream '{stream}', but protocol {protocol.name} has "
+            f"{', '.join(protocol.modalities)}. Choose one: --set {key}={protocol.modalities[0]}"
+        )
+    return [overrides]
+
+
+def check_suits(
+    entry: Entry, protocol: Protocol, dataset: DatasetSpec, groups: Sequence[str]
+) -> None:
+    """Refuse a method that cannot run on the modalities of a protocol, or on data without labels.
 
     Raises:
         UsageError: names what is needed and what is there.
     """
     card = entry.card
     assert card is not None
+    if card.reads_groups and not groups:
+        kinds = ",".join(dataset.groups) or "group"
+        raise UsageError(
+            f"Method {card.name} predicts from who performs, but the installed {dataset.title} has "
+            f"no such labels. Add them: aqabench data import {dataset.name} --groups FILE.csv "
+            f"(columns sample_id,{kinds}), or leave {card.name} out."
+        )
     symbols = [m.symbol for m in dataset.modalities if m.name in protocol.modalities]
     absent = [s for s in card.needs if s not in symbols]
     if absent or len(symbols) < card.min_modalities:

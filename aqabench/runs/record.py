@@ -69,6 +69,12 @@ class RunRecord(BaseModel):
         return int(self.identity["seed"])
 
     @property
+    def fold(self) -> int | None:
+        """Fold that was tested, or None for a single split."""
+        found = self.identity.get("fold")
+        return None if found is None else int(found)
+
+    @property
     def data_kind(self) -> DataKind:
         """Real or simulated."""
         kind: DataKind = self.identity["data_kind"]

@@ -26,6 +26,7 @@ from aqabench.errors import StoreError
 from aqabench.runs.record import RunRecord
 
 RECORD, PREDICTIONS, METRICS = "record.json", "predictions.csv.gz", "metrics.jsonl"
+PROTOCOL = "protocol.yaml"
 COLUMNS = ("rule", "part", "scenario", "sample_id", "score", "prediction")
 
 
@@ -76,6 +77,17 @@ class RunStore:
             replace_file(target / METRICS, lines.encode())
             replace_file(target / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
         return target
+
+    def keep_protocol(self, name: str, text: str) -> None:
+        """Keep the protocol beside its runs, so that one of a user's own is found again."""
+        target = self.root / name / PROTOCOL
+        with storing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, text.encode())
+
+    def protocol_file(self, name: str) -> Path:
+        """Return where :meth:`keep_protocol` puts a protocol."""
+        return self.root / name / PROTOCOL
 
     def records(self, protocol: str | None = None) -> Iterator[RunRecord]:
         """Yield all records, of one protocol or of all, in the order of their paths.

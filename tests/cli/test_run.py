@@ -113,8 +113,11 @@ def test_a_failed_run_is_a_row_and_only_it_is_repeated(
         (("-m", "ridge", "-p", "fisv-rgb", "--class", "TSE"), "has no class 'TSE'"),
         (("-m", "ridge", "-p", "fisv-rgb", "--set", "lr"), "must be of the form NAME=VALUE"),
         (("-m", "gdlt", "-p", "fisv-rgb", "--set", "lrr=1"), "no setting 'lrr'. Did you mean 'lr'"),
-        (("-m", "unimodal-a", "-p", "fisv-rgb"), "needs the modality a, but protocol fisv-rgb"),
-        (("-m", "mcmoe", "-p", "fisv-rgb"), "needs the modality a, f"),
+        (
+            ("-m", "unimodal", "-p", "fisv-rgb", "--set", "stream=audio"),
+            "unimodal reads the stream 'audio', but protocol fisv-rgb has video",
+        ),
+        (("-m", "mcmoe", "-p", "fisv-rgb"), "needs at least 2 modalities"),
         (("-m", "ridge", "-p", "fisv-rgb", "--seeds", "9"), "has 5 seeds, 9 were asked for"),
         (("-m", "ridge"), "--protocol"),
         (("-m", "ridge", "--protcol", "x"), "--protocol"),

@@ -40,7 +40,7 @@ def test_compare_finds_the_difference_on_the_same_videos(installed: Run) -> None
     assert said.code == 0
     assert "Differences in Avg1 on the same test videos" in said.words
     assert "adjusted p" in said.words
-    assert "cannot be compared: constant_predictions" in said.words
+    assert "cannot be compared: constant predictions" in said.words
     two = installed("compare", "ridge", "gdlt")
     assert "constant" not in two.words
     assert installed("compare", "--format", "markdown").out.lstrip().startswith("# Fis-V, RGB only")
@@ -81,7 +81,7 @@ def test_compare_names_the_nearest_stored_method(installed: Run) -> None:
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("methods", ("mcmoe", "gdlt", "ridge", "constant", "unimodal-a")),
+        ("methods", ("mcmoe", "gdlt", "ridge", "constant", "unimodal")),
         ("protocols", ("fisv-missing", "rg-missing", "fs1000-missing", "fisv-rgb")),
         ("datasets", ("fisv", "rg", "fs1000")),
     ],
@@ -134,7 +134,7 @@ def test_check_prints_every_check_and_fails_a_cheat(aqabench: Run, tmp_path: Pat
 
 def test_data_status_and_import_errors(installed: Run, tmp_path: Path) -> None:
     said = installed("data", "status")
-    assert "video; 56 videos" in said.words
+    assert "56 samples (gdlt)" in said.words
     assert "aqabench data import rg --from FOLDER" in said.words
     assert installed("data", "import", "fisv", "--from", tmp_path / "absent").code == 1
     assert installed("data", "import", "fis", "--from", tmp_path).code == 2

@@ -9,8 +9,22 @@ import torch
 
 from aqabench.method.contract import CHECKS, check_method
 from aqabench.method.registry import discover
+from aqabench.protocol.schema import ModalitySpec
 
 REGISTRY = discover()
+
+
+FOUR = (
+    ModalitySpec(name="spectral", symbol="s", width=26),
+    ModalitySpec(name="prosody", symbol="p", width=10),
+    ModalitySpec(name="pron", symbol="n", width=8),
+    ModalitySpec(name="text", symbol="t", width=18),
+)
+TWO = (
+    ModalitySpec(name="left.eye", symbol="pop", width=5),
+    ModalitySpec(name="cpu", symbol="cpu", width=40),
+)
+"""Names and symbols that trip up a module which uses them as attributes."""
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +35,25 @@ def one_thread() -> None:
 @pytest.mark.parametrize("name", [e.name for e in REGISTRY.entries])
 def test_contract(name: str) -> None:
     results = check_method(REGISTRY, name)
+    failed = [f"{r.check}: {r.detail}" for r in results if r.status == "failed"]
+    assert not failed, failed
+    assert {r.check for r in results} == set(CHECKS)
+
+
+@pytest.mark.parametrize("streams", [FOUR, TWO], ids=["four", "two"])
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_no_method_assumes_the_fields_three_streams(
+    name: str, streams: tuple[ModalitySpec, ...]
+) -> None:
+    """Trains; never touches what is withheld; scores a sample the same whoever is beside it."""
+    (result,) = check_method(REGISTRY, name, ("mixed_patterns",), streams)
+    assert result.status == "passed", result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_contract_on_four_streams(name: str) -> None:
+    results = check_method(REGISTRY, name, streams=FOUR)
     failed = [f"{r.check}: {r.detail}" for r in results if r.status == "failed"]
     assert not failed, failed
     assert {r.check for r in results} == set(CHECKS)
@@ -55,6 +88,12 @@ CHEATS = {
         "alone_equals_batch",
     ),
     "rolls_dice": ("return torch.rand(len(batch))", "predicting_changes_nothing"),
+    "is_not_a_number_in_company": (
+        "few = batch.available.sum(1) < 2\n"
+        "        mixed = len(batch.available.unique(dim=0)) > 1\n"
+        "        return torch.where(few & mixed, torch.nan, 0.5)",
+        "mixed_patterns",
+    ),
     "knows_nothing": ("return torch.full((len(batch),), 0.5)", "learns"),
 }
 

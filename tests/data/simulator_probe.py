@@ -160,13 +160,13 @@ def between_groups(values: Array, groups: npt.NDArray[np.generic]) -> float:
 
 def identity_prediction(data: FeatureSet, class_name: str) -> tuple[Array, Array]:
     """Return the mean training score of each test video's athlete, and the true scores."""
-    assert data.groups is not None
+    athlete = data.groups["athlete"]
     train, test = data.rows(class_name, "train"), data.rows(class_name, "test")
     score = data.scores[class_name]
     fallback = score[train].mean()
     guess = []
     for row in test:
-        seen = score[train[data.groups[train] == data.groups[row]]]
+        seen = score[train[athlete[train] == athlete[row]]]
         guess.append((seen.sum() + fallback) / (len(seen) + 1))
     return np.array(guess), score[test]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from aqabench.data.readers.faults import Faults
 from aqabench.data.readers.labels import read_fisv, read_fs1000, read_rg
-from aqabench.data.readers.release import Faults
 from aqabench.errors import DataError
 
 FISV = "1 28.71 29.36 1\n3 28.79 27.89 1\n5 32.2 28.9 0\n"
@@ -27,7 +27,7 @@ def _write(tmp_path: Path, text: str | bytes) -> Path:
 
 def test_the_first_line_of_fisv_is_data(tmp_path: Path) -> None:
     faults = Faults(tmp_path)
-    rows = read_fisv(_write(tmp_path, FISV), "train", faults)
+    rows = read_fisv(_write(tmp_path, FISV), "train", faults, [])
     assert not faults.found
     assert [(r.sample_id, r.scores) for r in rows] == [
         ("1", {"TES": 28.71, "PCS": 29.36}),
@@ -38,7 +38,7 @@ def test_the_first_line_of_fisv_is_data(tmp_path: Path) -> None:
 
 def test_the_first_line_of_rg_is_a_header(tmp_path: Path) -> None:
     faults = Faults(tmp_path)
-    rows = read_rg(_write(tmp_path, RG), "train", faults)
+    rows = read_rg(_write(tmp_path, RG), "train", faults, [])
     assert not faults.found
     assert [(r.sample_id, r.scores) for r in rows] == [
         ("Ball_001", {"Ball": 18.8}),
@@ -48,7 +48,7 @@ def test_the_first_line_of_rg_is_a_header(tmp_path: Path) -> None:
 
 def test_pcs_of_fs1000_is_divided_by_the_factor(tmp_path: Path) -> None:
     faults = Faults(tmp_path)
-    rows = read_fs1000(_write(tmp_path, FS1000), "test", faults)
+    rows = read_fs1000(_write(tmp_path, FS1000), "test", faults, [])
     assert not faults.found
     assert rows[0].scores["PCS"] == pytest.approx(40.89)
     assert rows[0].scores["PCS"] == pytest.approx(sum(list(rows[0].scores.values())[2:]))
@@ -60,17 +60,16 @@ def test_pcs_of_fs1000_is_divided_by_the_factor(tmp_path: Path) -> None:
 def test_windows_line_ends_byte_order_mark_and_commas_are_fine(tmp_path: Path) -> None:
     faults = Faults(tmp_path)
     text = b"\xef\xbb\xbf" + FISV.replace(" ", ",").replace("\n", "\r\n").encode()
-    assert len(read_fisv(_write(tmp_path, text), "train", faults)) == 3
+    assert len(read_fisv(_write(tmp_path, text), "train", faults, [])) == 3
     assert not faults.found
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("id TES PCS deductions\n" + FISV, "looks like a header; this list has none"),
         ("1 28.71 29.36\n", "expected 'id TES PCS deductions'"),
         ("1 28.71 nan 0\n", "the score PCS is not a finite number"),
-        ("1 28.71 many 0\n2 1 1 0\n", "header"),
+        ("1 28.71 many 0\n2 1 1 0\n", "found '1 28.71 many 0'"),
         (b"1 28.71 29.36 1\n\xff\xfe", "not UTF-8"),
         ("", "is empty"),
     ],
@@ -79,14 +78,27 @@ def test_what_is_wrong_is_named_with_its_line(
     tmp_path: Path, text: str | bytes, problem: str
 ) -> None:
     faults = Faults(tmp_path)
-    read_fisv(_write(tmp_path, text), "train", faults)
+    read_fisv(_write(tmp_path, text), "train", faults, [])
     with pytest.raises(DataError, match="nothing was imported") as caught:
         faults.raise_if_any("fisv")
     assert problem in str(caught.value)
-    assert "aqabench data import fisv --from" in str(caught.value)
+    assert "type the same command again" in str(caught.value)
 
 
-def test_an_rg_list_without_its_header_is_refused(tmp_path: Path) -> None:
-    faults = Faults(tmp_path)
-    read_rg(_write(tmp_path, RG.split("\n", 1)[1]), "train", faults)
-    assert any("should be a header" in problem for _, problem in faults.found)
+def test_a_header_too_few_loses_no_line_and_is_noted(tmp_path: Path) -> None:
+    faults, notes = Faults(tmp_path), []
+    rows = read_rg(_write(tmp_path, RG.split("\n", 1)[1]), "train", faults, notes)
+    assert [r.sample_id for r in rows] == ["Ball_001", "Ribbon_017"]
+    assert not faults.found
+    assert notes == [
+        "train.txt has no header line where the published list has one; its first line was read "
+        "as data"
+    ]
+
+
+def test_a_header_too_many_is_told_from_data_and_noted(tmp_path: Path) -> None:
+    faults, notes = Faults(tmp_path), []
+    text = "id TES PCS deductions\n" + FISV
+    assert len(read_fisv(_write(tmp_path, text), "train", faults, notes)) == 3
+    assert notes == ["train.txt begins with a header line, which the published list does not"]
+    assert not faults.found

@@ -243,18 +243,16 @@ def test_identity_leaks_only_with_group_effects(fisv: FeatureSet) -> None:
     for score, least in (("TES", 0.45), ("PCS", 0.65)):
         guess, truth = probe.identity_prediction(fisv, score)
         assert spearmanr(guess, truth)[0] > least
-    assert fisv.groups is not None
     table = draw_scores(load_dataset("fisv"), law_for(load_dataset("fisv")), seed=0, groups=False)
     assert len(np.unique(table.athlete)) == 500
-    foreign = probe.between_groups(table.scores["PCS"], fisv.groups)
+    foreign = probe.between_groups(table.scores["PCS"], fisv.groups["athlete"])
     assert foreign < 0.35  # what 81 means explain by chance, about 0.19
-    assert simulate(small(), group_effects=False).groups is None
+    assert simulate(small(), group_effects=False).groups == {}
 
 
 def test_features_carry_identity_mildly(fisv: FeatureSet, fisv_pooled: probe.Pooled) -> None:
-    assert fisv.groups is not None
     means = fisv_pooled["video"][0][:, :200].astype(np.float64)
-    share = np.median([probe.between_groups(column, fisv.groups) for column in means.T])
+    share = np.median([probe.between_groups(column, fisv.groups["athlete"]) for column in means.T])
     assert share == pytest.approx(0.305, abs=0.06)  # as measured on Fis-V RGB; chance is 0.19
 
 

@@ -36,7 +36,7 @@ def _file(tmp_path: Path, text: str, name: str = "plug.py") -> Path:
 
 def test_the_shipped_methods_are_there_and_none_is_broken() -> None:
     registry = discover()
-    assert {"mcmoe", "gdlt", "ridge", "constant", "unimodal-v"} <= set(registry.names())
+    assert {"mcmoe", "gdlt", "ridge", "constant", "unimodal"} <= set(registry.names())
     assert not [e for e in registry.entries if e.error]
 
 

@@ -91,7 +91,7 @@ def test_selection_uses_validation_and_oracle_uses_test(
 ) -> None:
     question, data = asked
     registry, store = discover(), RunStore(tmp_path)
-    plan = make_plan(question, registry, ["unimodal-v"], {}, classes=["PCS"])
+    plan = make_plan(question, registry, ["unimodal"], {"stream": "video"}, classes=["PCS"])
     (record,) = execute(plan, data, registry, store, Silent()).records  # type: ignore[arg-type]
     curve = store.curve(record)
     for rule, part in (("val", "val"), ("oracle", "test")):

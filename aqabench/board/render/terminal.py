@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from rich import box
 from rich.console import Console
@@ -24,7 +25,11 @@ from aqabench.board.render.text import (
     squared_points,
 )
 from aqabench.board.table import Leaderboard, Scores
+from aqabench.protocol.scenarios import subset_names
+from aqabench.stats import fisher_mean
 
+NAME = 16
+"""Columns of a method's name that the summary keeps whole."""
 ROOMY = 100
 """From this many columns on, every class of several methods has its interval beside it."""
 
@@ -37,10 +42,12 @@ def print_board(board: Leaderboard, console: Console) -> None:
     average = board.asked.protocol.average.name
     roomy = console.width >= ROOMY or len(board.rows) == 1
     console.print(Text("Spearman by class and subset (higher is better)", style="italic"))
+    columns = _columns(board, console.width - (20 if roomy else 0))
     console.print(
         _grid(
             board,
-            lambda s: s.srcc,
+            columns,
+            lambda s, names: fisher_mean([s.srcc.get(n, math.nan) for n in names]),
             correlation,
             (average, _with_limits if roomy else lambda s: correlation(s.average.estimate)),
         )
@@ -49,11 +56,15 @@ def print_board(board: Leaderboard, console: Console) -> None:
     console.print(
         _grid(
             board,
-            lambda s: s.mse,
+            columns,
+            lambda s, names: fmean(s.mse.get(n, math.nan) for n in names),
             squared_points,
             (average, lambda s: squared_points(s.average_mse)),
         )
     )
+    if len(columns) < len(board.scenarios):
+        note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
+        console.print(Text(f"  {note}", style="dim"))
     for note in footnotes(board):
         console.print(Text(f"  {note}", style="dim"))
 
@@ -61,7 +72,8 @@ def print_board(board: Leaderboard, console: Console) -> None:
 def _summary(board: Leaderboard) -> Table:
     table = _table()
     average = board.asked.protocol.average.name
-    table.add_column("method", overflow="fold")
+    longest = max(len(row.name) for row in board.rows)
+    table.add_column("method", overflow="fold", min_width=min(longest, NAME))
     headings = (average, "95 % interval", "gap", "last", "MSE", "seeds", "params", "time")
     for name in headings:
         table.add_column(name, justify="right", no_wrap=True)
@@ -81,16 +93,30 @@ def _summary(board: Leaderboard) -> Table:
     return table
 
 
+def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
+    """Return heading -> scenarios: each by itself, or by size where that is too wide."""
+    each = {name: [name] for name in board.scenarios}
+    label = max(len(name) for name in (*board.classes, "method"))
+    need = label + 3 + sum(max(6, len(name) + 1) for name in (*each, "average"))
+    if need <= width:
+        return each
+    by_size: dict[str, list[str]] = {}
+    for name, shown in subset_names(board.asked.protocol, board.asked.dataset).items():
+        by_size.setdefault(f"{sum(shown)} of {len(shown)}", []).append(name)
+    return by_size
+
+
 def _grid(
     board: Leaderboard,
-    values: Callable[[Scores], Mapping[str, float]],
+    columns: Mapping[str, list[str]],
+    values: Callable[[Scores, list[str]], float],
     show: Callable[[float], str],
     last: tuple[str, Callable[[Scores], str]],
 ) -> Table:
     table = _table()
     several = len(board.rows) > 1
     table.add_column("method" if several else "class", no_wrap=True)
-    for name in (*board.scenarios, last[0]):
+    for name in (*columns, last[0]):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         if several:
@@ -99,7 +125,7 @@ def _grid(
         if row.overall is not None and len(lines) > 1:
             lines.append(("mean", row.overall))
         for name, scores in lines:
-            cells = [show(values(scores).get(s, math.nan)) for s in board.scenarios]
+            cells = [show(values(scores, names)) for names in columns.values()]
             label = f"  {name}" if several else name
             style = "bold" if name == "mean" and not several else ""
             table.add_row(label, *cells, last[1](scores), style=style)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from aqabench.board.table import Leaderboard, Row
+from aqabench.protocol.folds import fold_names
 from aqabench.stats import Interval
 
 DASH = "–"
@@ -22,7 +23,9 @@ def signed(value: float) -> str:
 
 def squared_points(value: float) -> str:
     """Return a mean squared error with about three digits."""
-    return DASH if not math.isfinite(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:.4f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def limits(interval: Interval) -> str:
@@ -73,6 +76,13 @@ def footnotes(board: Leaderboard) -> list[str]:
         ),
         f"gap: {average} at the epoch that is best on the test videos, minus {average} here.",
     ]
+    folds = fold_names(board.asked.protocol.split, board.asked.dataset)
+    if len(folds) > 1:
+        notes.append(
+            f"{len(folds)} folds: each sample is tested once, each fold is a test of its own, and "
+            "averages are over folds. Their training parts overlap, which the interval does not "
+            "contain."
+        )
     if board.rule == "oracle":
         notes.append(
             "The epoch is chosen ON THE TEST VIDEOS, as papers do: these are not honest "

@@ -1,0 +1,56 @@
+"""Arrays of a safetensors file mapped into memory, without a copy.
+
+The library's numpy interface copies every tensor; a data set is then in memory twice while it is
+loaded, and in every process of its own.  The file format makes mapping simple: eight bytes with
+the length of a JSON header, the header with each tensor's type, shape and place, then the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from aqabench.errors import DataError
+
+DTYPES = {"F16": "float16", "F32": "float32"}
+LARGEST_HEADER = 2**20
+
+
+def map_array(
+    path: Path, name: str, shape: tuple[int | None, int], dtype: str
+) -> npt.NDArray[np.floating]:
+    """Map one tensor of a safetensors file.
+
+    Args:
+        path: the file.
+        name: the tensor.
+        shape: the shape (rows, columns) it must have; None takes the rows as they are.
+        dtype: ``float16`` or ``float32``, which it must have.
+
+    Returns:
+        An array of the file's pages; writing to it changes this process's copy only.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise ValueError(f"its header claims {length} bytes")
+            entry = json.loads(file.read(length))[name]
+        begin, end = entry["data_offsets"]
+        rows, columns = entry["shape"]
+        expected = (rows if shape[0] is None else shape[0], shape[1])
+        size = rows * columns * np.dtype(dtype).itemsize
+        if (rows, columns) != expected or DTYPES[entry["dtype"]] != dtype or end - begin != size:
+            raise ValueError(f"it holds {entry}, expected {dtype} {expected}")
+        return np.memmap(path, dtype, "c", offset=8 + length + begin, shape=expected)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be mapped ({error}). Import the data again: aqabench data import "
+            f"{path.parent.name} --from FOLDER"
+        ) from error

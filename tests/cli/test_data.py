@@ -1,0 +1,159 @@
+"""``aqabench data``: status, import, verify; and data of one's own from a folder to a board."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.helpers import write_fisv_dicts, write_fs1000_release, write_gdlt_release, write_tidy
+
+
+def test_status_says_what_to_get_and_where(aqabench: Run) -> None:
+    said = aqabench("data", "status")
+    assert said.code == 0
+    assert "aqabench data status NAME" in said.words
+    said = aqabench("data", "status", "fs1000")
+    for part in (
+        "output_feature_fs1000_new (video)",
+        "train_fs1000_new.txt",
+        "Audio-Visual-Figure-Skating (Baidu)",
+        "none stated by the authors",
+        "Next: aqabench data import fs1000 --from FOLDER",
+    ):
+        assert part in said.words
+    assert aqabench("data", "status", "fs100").code == 2
+
+
+def test_status_and_verify_see_a_changed_file(installed: Run, home: Path) -> None:
+    assert "hashes match" in installed("data", "status", "fisv").words
+    assert "every file as imported" in installed("data", "verify").words
+    path = home / "data" / "fisv" / "video.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert "touched since:" in installed("data", "status").words
+    assert "has changed since it was imported" in installed("data", "status", "fisv").words
+    said = installed("data", "verify", "fisv")
+    assert said.code == 1
+    assert "Import it again: aqabench data import fisv --from FOLDER" in said.words
+
+
+def test_verify_of_nothing_is_no_error(aqabench: Run) -> None:
+    said = aqabench("data", "verify")
+    assert (said.code, "No data set is installed" in said.words) == (0, True)
+    assert aqabench("data", "verify", "rg").code == 1
+
+
+def test_import_says_what_it_did(aqabench: Run, tmp_path: Path) -> None:
+    folder = write_fisv_dicts(tmp_path / "release")
+    said = aqabench("data", "import", "fisv", "--from", folder, "--float16")
+    assert said.code == 0
+    assert "9 samples" in said.words
+    assert "video 1024 float16" in said.words
+    assert "float16 moved a value by at most" in said.words
+    assert "licence: none stated by the authors" in said.words
+
+
+def test_import_without_a_folder_or_of_an_unknown_name_is_code_2(
+    aqabench: Run, tmp_path: Path
+) -> None:
+    said = aqabench("data", "import", "fisv")
+    assert said.code == 2
+    assert "--from FOLDER" in said.words
+    folder = write_gdlt_release(tmp_path / "release")
+    said = aqabench("data", "import", "fisw", "--from", folder)
+    assert said.code == 2
+    assert "Did you mean 'fisv'" in said.words
+    assert "--format tidy" in said.words
+
+
+def test_groups_make_identity_and_the_athlete_split_possible(
+    installed: Run, tmp_path: Path
+) -> None:
+    run = ("run", "-m", "identity", "-p", "fisv-rgb", "--data", "real", "--budget", "quick")
+    said = installed(*run)
+    assert said.code == 2
+    assert "aqabench data import fisv --groups FILE.csv" in said.words
+    groups = tmp_path / "groups.csv"
+    ids = [*range(1, 41), *range(101, 117)]
+    groups.write_text("sample_id,group\n" + "".join(f"{i},a{i % 7}\n" for i in ids))
+    said = installed("data", "import", "fisv", "--groups", groups)
+    assert "Fis-V now has labels of athlete" in said.words
+    said = installed(*run)
+    assert said.code == 0
+    assert "a leakage floor" in said.words
+    protocol = tmp_path / "mine.yaml"
+    protocol.write_text(
+        "name: mine\nversion: 1\ntitle: My split\nquestion: Is it who performs?\ndataset: fisv\n"
+        "classes: [TES]\nmodalities: [video]\n"
+        "split: {scheme: grouped, k: 3, group: athlete, validation: {group: athlete}}\n"
+        "scenarios: [{kind: subsets}]\naverage: {name: Avg1, over: all}\n"
+    )
+    again = ("-p", protocol, "--data", "real", "--budget", "quick")
+    said = installed("run", "-m", "ridge", "-m", "identity", *again)
+    assert said.code == 0
+    assert "3 folds" in said.words
+    assert "My split" in installed("compare", "-p", protocol).words
+    protocol.unlink()
+    assert "My split" in installed("compare").words, "the store keeps the protocol"
+
+
+def test_without_labels_the_athlete_protocol_runs_on_simulated_data_or_refuses(
+    installed: Run,
+) -> None:
+    run = ("run", "-m", "constant", "-p", "fisv-athlete-missing", "--class", "TES")
+    said = installed(*run, "--data", "real")
+    assert said.code == 1
+    assert "audio, flow" in said.words
+
+
+def test_data_of_ones_own_become_a_benchmark(aqabench: Run, tmp_path: Path) -> None:
+    folder = write_tidy(tmp_path / "mine", samples=48)
+    said = aqabench("data", "import", "mine", "--from", folder, "--format", "tidy")
+    assert said.code == 0, said.err
+    assert "mine" in aqabench("data", "status").out
+    protocol = tmp_path / "mine-missing.yaml"
+    protocol.write_text(
+        "name: mine-missing\nversion: 1\ntitle: Mine\nquestion: What is left?\ndataset: mine\n"
+        "classes: [skill]\nmodalities: [sensor-0, sensor-1, sensor-2, sensor-3]\n"
+        "split: {scheme: official, validation: {group: player}}\n"
+        "scenarios: [{kind: subsets}]\naverage: {name: Avg14, over: incomplete}\n"
+    )
+    methods = ("ridge", "constant", "unimodal", "early-fusion", "late-fusion", "mcmoe")
+    chosen = [x for m in methods for x in ("-m", m)]
+    said = aqabench("run", *chosen, "-p", protocol, "--budget", "quick", "--threads", 1)
+    assert said.code == 0, said.words
+    assert "real sensor-0, sensor-1, sensor-2, sensor-3 features (tidy release)" in said.words
+    for name in ("mcmoe", "early-fusion", "late-fusion", "unimodal[stream=sensor-2]"):
+        assert name in said.words
+    assert "2 of 4" in said.words
+    assert "unimodal[stream=sensor-0]" in aqabench("compare", "--format", "markdown").out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_import_is_not_taken_for_a_whole_one_and_goes_on(
+    home: Path, tmp_path: Path, aqabench: Run
+) -> None:
+    folder = write_fs1000_release(tmp_path / "release", train=150, test=30)
+    command = [sys.executable, "-m", "aqabench", "data", "import", "fs1000", "--from", str(folder)]
+    process = subprocess.Popen(
+        command, env={**os.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    staging = home / "data" / ".fs1000.partial"
+    until = time.monotonic() + 60
+    while not list(staging.glob("*.safetensors")) and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if process.returncode == 0:
+        pytest.skip("the import was done before it could be killed")
+    assert "fs1000 FS1000 no" in aqabench("data", "status").words
+    assert aqabench("data", "import", "fs1000", "--from", folder).code == 0
+    assert "every file as imported" in aqabench("data", "verify", "fs1000").words
+    assert not staging.exists()
