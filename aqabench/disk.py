@@ -21,9 +21,21 @@ def home() -> Path:
     return Path(given).expanduser() if given else platformdirs.user_data_path("aqabench")
 
 
+RUNS = "Runs stored before are intact. Make room or choose another place with --store FOLDER"
+DATA = "What was stored before is intact. Make room, or set AQABENCH_HOME to another disk"
+
+
 @contextmanager
-def storing(place: Path) -> Iterator[None]:
-    """Turn what an operating system says of a full or closed disk into one clear sentence."""
+def storing(place: Path, advice: str = RUNS) -> Iterator[None]:
+    """Turn what an operating system says of a full or closed disk into one clear sentence.
+
+    Args:
+        place: what was to be written.
+        advice: what is safe, and what the user may do.
+
+    Raises:
+        StoreError: the disk is full or may not be written.
+    """
     try:
         yield
     except OSError as error:
@@ -36,8 +48,7 @@ def storing(place: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of the path is a file, not a folder",
         }.get(error.errno or 0, str(error))
         raise StoreError(
-            f"Cannot write to {place}: {reason}. Runs stored before are intact. Make room or "
-            "choose another place with --store FOLDER, then type the same command again."
+            f"Cannot write to {place}: {reason}. {advice}, then type the same command again."
         ) from error
 
 

@@ -49,6 +49,7 @@ class Unimodal(SingleStreamMethod):
         search={"lr": ("log", 5e-5, 1e-3), "dropout": ("linear", 0.0, 0.6)},
         stream_setting="stream",
         per_modality=True,
+        contract_settings={"batch_size": 16, "layers": 1, "lr": 1e-3},
     )
 
     def build(self, task: Task) -> nn.Module:

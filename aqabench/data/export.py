@@ -26,7 +26,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
 
-from aqabench.data.features import FeatureSet
+from aqabench.data.features import SIMULATED_PREFIX, FeatureSet
 from aqabench.data.readers.tidy import FEATURES, META, OFFSETS, SPEC
 from aqabench.disk import storing
 from aqabench.errors import DataError, StoreError, UsageError
@@ -34,7 +34,6 @@ from aqabench.protocol.library import shipped_dataset_names
 from aqabench.protocol.load import dump
 from aqabench.protocol.schema import DatasetSpec, Name, ReleaseHint
 
-SIMULATED_PREFIX = "simulated-"
 README = "README.txt"
 OURS = {*FEATURES, META, SPEC, README}
 """What an export consists of; a folder with anything else is never replaced."""
@@ -92,7 +91,7 @@ def export_tidy(
     folder = folder.expanduser().resolve()
     need = sum(array.nbytes for array in data.features.values()) + 2**20
     temporary = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
-    with storing(folder):
+    with storing(folder, "Nothing was exported. Choose another --to DIR"):
         _check_target(folder, overwrite)
         _check_space(folder, spec, need)
         try:

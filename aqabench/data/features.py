@@ -16,6 +16,9 @@ import numpy.typing as npt
 from aqabench.errors import DataError
 from aqabench.protocol.schema import DataKind, DatasetSpec
 
+SIMULATED_PREFIX = "simulated-"
+"""Begins the name of simulated data that were exported, so that no import takes them for real."""
+
 
 @dataclass(frozen=True)
 class FeatureSet:

@@ -28,7 +28,7 @@ from aqabench.data.readers import open_folder, printable
 from aqabench.data.readers.faults import Faults
 from aqabench.data.readers.release import Label, Piece, Release
 from aqabench.data.store import DataStore
-from aqabench.disk import replace_file, sha256_file, storing
+from aqabench.disk import DATA, replace_file, sha256_file, storing
 from aqabench.errors import DataError, UsageError
 from aqabench.protocol.schema import DatasetSpec
 
@@ -89,7 +89,7 @@ def import_release(
         labels=tuple(_with_groups(label, options.groups) for label in release.labels),
         notes=(*release.notes, *_count_notes(release, spec)),
     )
-    with storing(store.root):
+    with storing(store.root, DATA):
         store.root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(store.root / f".{spec.name}.lock", timeout=0)
     try:
@@ -100,7 +100,7 @@ def import_release(
             "then look at: aqabench data status"
         ) from None
     try:
-        with storing(store.root):
+        with storing(store.root, DATA):
             return _import(folder, spec, store, release, options, faults, tell)
     finally:
         lock.release()
@@ -439,5 +439,5 @@ def _write_report(path: Path | None, faults: Faults) -> None:
     writer = csv.writer(text)
     writer.writerow(["where", "problem"])
     writer.writerows(faults.found)
-    with storing(path):
+    with storing(path, "Nothing was imported. Choose another --report FILE"):
         path.write_text(text.getvalue(), encoding="utf-8")

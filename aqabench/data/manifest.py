@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aqabench.protocol.schema import DataKind
+
 FORMAT = 2
 
 
@@ -37,6 +39,7 @@ class Manifest(_Frozen):
 
     format: int = FORMAT
     dataset: str
+    kind: DataKind = Field(description="simulated for simulated data that were exported.")
     dataset_version: int
     layout: str
     feature_set: str = ""

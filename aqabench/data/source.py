@@ -50,18 +50,21 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
         DataError: ``real`` was asked for and the features, or some modalities, are not there.
     """
     spec, needed = asked.dataset, asked.protocol.modalities
-    manifest = None if wanted == "simulated" else store.manifest(spec.name)
+    manifest = store.manifest(spec.name)
+    if manifest is not None and wanted not in ("auto", manifest.kind):
+        manifest = None
     absent = [m for m in needed if manifest is None or m not in manifest.streams]
     unlabelled = [
         k for k in group_kinds(asked.protocol.split) if manifest and k not in manifest.groups
     ]
     if manifest is not None and not absent and not unlabelled:
+        kind = "real" if manifest.kind == "real" else "imported SIMULATED"
         return Source(
-            "real",
+            manifest.kind,
             manifest.digest,
             manifest.groups_digest,
             manifest.groups,
-            f"{spec.title}: real {', '.join(needed)} features ({manifest.layout} release).",
+            f"{spec.title}: {kind} {', '.join(needed)} features ({manifest.layout} release).",
             lambda: store.load(spec),
         )
     lacking, how = f"The {spec.title} features", "--from FOLDER"

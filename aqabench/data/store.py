@@ -25,11 +25,11 @@ import pandas as pd
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from aqabench.data.features import FeatureSet, check_features
+from aqabench.data.features import SIMULATED_PREFIX, FeatureSet, check_features
 from aqabench.data.manifest import FORMAT, Manifest, SourceFile, Stream
 from aqabench.data.mapped import map_array
 from aqabench.data.readers.release import Release
-from aqabench.disk import replace_file, sha256_file, storing
+from aqabench.disk import DATA, replace_file, sha256_file, storing
 from aqabench.errors import DataError
 from aqabench.protocol.load import dump
 from aqabench.protocol.schema import DatasetSpec
@@ -96,7 +96,7 @@ class DataStore:
         total = int(lengths.sum())
         data = FeatureSet(
             dataset=spec.name,
-            kind="real",
+            kind=manifest.kind,
             digest=manifest.digest,
             ids=tuple(samples["sample_id"]),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -175,7 +175,7 @@ class DataStore:
         """
         folder = self.folder(spec.name)
         temporary = self.root / f".{spec.name}-{uuid.uuid4().hex}"
-        with storing(folder):
+        with storing(folder, DATA):
             try:
                 temporary.mkdir(parents=True)
                 streams = {}
@@ -234,7 +234,7 @@ class DataStore:
                 "sha256": {**manifest.sha256, GROUPS: digest},
             }
         )
-        with storing(folder):
+        with storing(folder, DATA):
             # in this order: a kill in between leaves a file that the hash tells from the manifest
             replace_file(folder / GROUPS, content)
             replace_file(folder / MANIFEST, (changed.model_dump_json(indent=1) + "\n").encode())
@@ -331,6 +331,7 @@ def _manifest(
     labels = release.labels
     return Manifest(
         dataset=spec.name,
+        kind="simulated" if spec.name.startswith(SIMULATED_PREFIX) else "real",
         dataset_version=spec.version,
         layout=release.layout,
         feature_set=release.feature_set,
@@ -344,7 +345,8 @@ def _manifest(
         ids=tuple(label.sample_id for label in labels),
         sha256=hashes,
         sources=(*lists, *sources),
-        licence=hints[0].licence if hints else "not known; ask whoever made the features",
+        licence=release.licence
+        or (hints[0].licence if hints else "not known; ask whoever made the features"),
         notes=release.notes,
         imported=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

@@ -122,6 +122,7 @@ def test_fifteen_subsets_fit_the_terminal(tmp_path: Path, asked: Asked, width: i
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    assert "[stream=dynamics]" in "".join(text.split()), "a setting is not taken for markup"
     assert ("3 of 4" in text) == (width < 200)
     assert "5 folds: each sample is tested once" in " ".join(text.split())
     markdown = board_markdown(board)

@@ -24,7 +24,7 @@ from aqabench.board.render.text import (
     signed,
     squared_points,
 )
-from aqabench.board.table import Leaderboard, Scores
+from aqabench.board.table import Leaderboard, Row, Scores
 from aqabench.protocol.scenarios import subset_names
 from aqabench.stats import fisher_mean
 
@@ -38,7 +38,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
     """Print the summary, Spearman and MSE by class and subset, and the footnotes."""
     console.print()
     console.print(Text(heading(board), style="bold"))
-    console.print(_summary(board))
+    console.print(_summary(board, console.width))
     average = board.asked.protocol.average.name
     roomy = console.width >= ROOMY or len(board.rows) == 1
     console.print(Text("Spearman by class and subset (higher is better)", style="italic"))
@@ -69,27 +69,29 @@ def print_board(board: Leaderboard, console: Console) -> None:
         console.print(Text(f"  {note}", style="dim"))
 
 
-def _summary(board: Leaderboard) -> Table:
+def _summary(board: Leaderboard, width: int) -> Table:
+    """Return one line per method; the column ``last`` stands aside for names where it is narrow."""
     table = _table()
     average = board.asked.protocol.average.name
     longest = max(len(row.name) for row in board.rows)
     table.add_column("method", overflow="fold", min_width=min(longest, NAME))
-    headings = (average, "95 % interval", "gap", "last", "MSE", "seeds", "params", "time")
-    for name in headings:
+    columns: dict[str, Callable[[Row], str]] = {
+        average: lambda r: correlation(r.overall.average.estimate) if r.overall else DASH,
+        "95 % interval": lambda r: limits(r.overall.average) if r.overall else DASH,
+        "gap": lambda r: signed(r.gap),
+        "last": lambda r: correlation(r.rules.get("last", math.nan)),
+        "MSE": lambda r: squared_points(r.overall.average_mse) if r.overall else DASH,
+        "seeds": seeds,
+        "params": lambda r: count(r.parameters),
+        "time": lambda r: duration(r.seconds),
+    }
+    if width < ROOMY and longest > NAME // 2:
+        del columns["last"]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
-        overall = row.overall
-        table.add_row(
-            row.name + (" (FAILED RUNS)" if row.failed else ""),
-            correlation(overall.average.estimate) if overall else DASH,
-            limits(overall.average) if overall else DASH,
-            signed(row.gap),
-            correlation(row.rules.get("last", math.nan)),
-            squared_points(overall.average_mse) if overall else DASH,
-            seeds(row),
-            count(row.parameters),
-            duration(row.seconds),
-        )
+        title = Text(row.name.replace("[", " [") + (" (FAILED RUNS)" if row.failed else ""))
+        table.add_row(title, *(show(row) for show in columns.values()))
     return table
 
 
@@ -126,7 +128,7 @@ def _grid(
             lines.append(("mean", row.overall))
         for name, scores in lines:
             cells = [show(values(scores, names)) for names in columns.values()]
-            label = f"  {name}" if several else name
+            label = Text(f"  {name}" if several else name)
             style = "bold" if name == "mean" and not several else ""
             table.add_row(label, *cells, last[1](scores), style=style)
     return table
@@ -151,8 +153,8 @@ def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> 
     for pair in pairs:
         r = pair.result
         table.add_row(
-            pair.better,
-            pair.worse,
+            Text(pair.better),
+            Text(pair.worse),
             signed(r.difference),
             f"[{r.low:+.3f}, {r.high:+.3f}]" if math.isfinite(r.low) else DASH,
             _p(r.p_value),

@@ -65,7 +65,7 @@ def sample_portrait(console: Console, chosen: Chosen, row: int) -> None:
     _heading(console, f"Sample {data.ids[row]}")
     _say(
         console,
-        f"{SPLITS[str(data.split[row])]}; {length} clips in each of {', '.join(data.features)}; "
+        f"{SPLITS[str(data.split[row])]}; {length} clips of {', '.join(data.features)}; "
         f"longer than {shorter} of the {len(data.ids)} samples",
     )
     table = _table(("class", "left"), ("score", "right"), ("higher than", "right"))

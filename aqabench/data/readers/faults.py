@@ -14,8 +14,9 @@ NAMED = 6
 
 
 def printable(path: Path | str) -> str:
-    """Return a file name that any terminal can print: bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a name that any terminal can print: what is not UTF-8, or controls it, is escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(ch if ch.isprintable() else ascii(ch)[1:-1] for ch in text)
 
 
 def reason(error: Exception, path: Path) -> str:

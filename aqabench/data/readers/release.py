@@ -70,6 +70,7 @@ class Release:
         lists: files that the labels come from.
         places: modality -> where its features lie, for messages, e.g. ``ast_feature/ID.npy``.
         notes: what a person should know, e.g. what was left out on purpose.
+        licence: what the folder itself says of the use of the features.
     """
 
     layout: str
@@ -80,6 +81,7 @@ class Release:
     places: Mapping[str, str]
     feature_set: str = ""
     notes: tuple[str, ...] = ()
+    licence: str = ""
 
 
 class Layout(Protocol):

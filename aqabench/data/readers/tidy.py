@@ -148,6 +148,7 @@ def open_release(
         lists=(folder / META,) if (folder / META).is_file() else (),
         places={m: f"{store.path.name}: {m}" for m in streams} if store else {},
         notes=tuple(notes),
+        licence=_licence(folder),
     )
 
 
@@ -260,6 +261,14 @@ def _meta(folder: Path, faults: Faults) -> pd.DataFrame:
         found = ", ".join(map(str, meta.columns))
         faults.add(META, f"has no column sample_id; it has {found}")
     return pd.DataFrame({"sample_id": []}, dtype=str)
+
+
+def _licence(folder: Path) -> str:
+    """Return what the folder's own description says of the features' use."""
+    if not (folder / SPEC).is_file():
+        return ""
+    hints = load_model(folder / SPEC, DatasetSpec).releases
+    return next((h.licence for h in hints if h.layout == "tidy"), "")
 
 
 def _kind(column: str, spec: DatasetSpec | None) -> tuple[str, str]:
