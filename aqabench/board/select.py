@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aqabench.runs.record import RunRecord
+from aqabench.runs.record import RunRecord, row_name
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,14 @@ def condition_of(record: RunRecord) -> Condition:
     )
 
 
-def row_name(record: RunRecord) -> str:
-    """Return the method's name with the settings that were given by hand."""
-    if not record.overrides:
-        return record.method
-    given = ", ".join(f"{k}={v}" for k, v in sorted(record.overrides.items()))
-    return f"{record.method}[{given}]"
-
-
 def by_condition(records: Iterable[RunRecord]) -> dict[Condition, list[Runs]]:
     """Return the runs that belong together, newest condition first."""
     found: dict[Condition, dict[str, list[RunRecord]]] = {}
     newest: dict[Condition, str] = {}
     for record in records:
         condition = condition_of(record)
-        found.setdefault(condition, {}).setdefault(row_name(record), []).append(record)
+        name = row_name(record.method, record.overrides)
+        found.setdefault(condition, {}).setdefault(name, []).append(record)
         newest[condition] = max(newest.get(condition, ""), record.started)
     order = sorted(found, key=lambda c: newest[c], reverse=True)
     return {c: [_newest(name, found[c][name]) for name in sorted(found[c])] for c in order}

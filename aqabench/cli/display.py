@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -76,13 +77,14 @@ class RunDisplay:
         """Begin a new bar."""
         self._number = number
         if self._live:
-            self._bars.reset(self._one, description=spec.label, total=None)
+            self._bars.reset(self._one, description=escape(spec.label), total=None)
         self._start = self._said = time.monotonic()
 
     def run_progress(self, spec: RunSpec, progress: Step) -> None:
         """Move the bar of the run, and a fraction of the bar of all runs."""
         if self._live:
-            text = f"{spec.label}, epoch {progress.epoch}, loss {sum(progress.loss.values()):.3f}"
+            loss = sum(progress.loss.values())
+            text = f"{escape(spec.label)}, epoch {progress.epoch}, loss {loss:.3f}"
             self._bars.update(
                 self._one, description=text, total=progress.steps, completed=progress.step
             )

@@ -210,6 +210,15 @@ def shared_pass(bench: Bench) -> str:
     return ""
 
 
+def labels_cannot_matter(bench: Bench) -> str:
+    """Who performs is not looked up: other labels of athlete or event change nothing."""
+    nobody = dict.fromkeys(bench.batch.groups, ("nobody",) * BATCH)
+    assert nobody  # the simulator labels its athletes
+    relabelled = bench.method.predict(replace(bench.batch, groups=nobody))
+    gap = _gap(relabelled, bench.method.predict(bench.batch))
+    return f"labels of who performs change a score by {gap:.2g}" if gap > 0 else ""
+
+
 def one_sample(bench: Bench) -> str:
     """A batch of one works under every subset."""
     for subset in bench.subsets():
@@ -273,6 +282,7 @@ CHECKS: dict[str, Check] = {
         order_cannot_matter,
         mixed_patterns,
         shared_pass,
+        labels_cannot_matter,
         one_sample,
         same_seed_same_result,
         refit_forgets,

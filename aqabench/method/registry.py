@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("methods", "baselines")
 ENTRY_POINTS = "aqabench.methods"
-ENGINE = ("method", "nn", "train", "data/batch.py", "data/features.py", "seeds.py")
+ENGINE = (
+    "method/base.py", "method/single.py", "nn", "train",
+    "data/batch.py", "data/features.py", "data/splits.py", "seeds.py",
+)  # fmt: skip
 """Parts of the package whose source can change what a method computes."""
 
 
@@ -170,7 +173,6 @@ def source_digest(entry: Entry) -> str:
     A change in any of them can change a number, so it makes a new run.
     """
     files = {entry.path}
-    files.update(p for p in entry.path.parent.glob("_*.py") if entry.path.parent.name in BUILT_IN)
     if any(folder(name) == entry.path.parent for name in BUILT_IN):
         files.update(_sibling_imports(entry.path))
     total = hashlib.sha256()

@@ -16,6 +16,7 @@ from aqabench.method.card import MethodCard, Setting
 from aqabench.method.registry import Entry, Registry, source_digest
 from aqabench.protocol.folds import fold_names, group_kinds
 from aqabench.protocol.schema import Budget, DataKind, DatasetSpec, Protocol
+from aqabench.runs.record import row_name
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class RunSpec:
     def label(self) -> str:
         """What people call the run."""
         fold = "" if self.fold is None else f" fold {self.fold}"
-        return f"{self.method} {self.class_name} seed {self.seed}{fold}"
+        name = row_name(self.method, self.overrides)
+        return f"{name} {self.class_name} seed {self.seed}{fold}"
 
 
 def make_plan(

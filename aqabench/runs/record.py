@@ -6,6 +6,7 @@ predictions whenever they are shown; a record never carries a number that cannot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,3 +80,9 @@ class RunRecord(BaseModel):
         """Real or simulated."""
         kind: DataKind = self.identity["data_kind"]
         return kind
+
+
+def row_name(method: str, overrides: Mapping[str, Any]) -> str:
+    """Return the method's name with the settings that were given by hand."""
+    given = ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()))
+    return f"{method}[{given}]" if given else method

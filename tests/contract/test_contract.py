@@ -69,6 +69,10 @@ def test_released_mcmoe_fails_batch_invariance_only_by_a_declared_opt_out() -> N
 
 
 CHEATS = {
+    "who_performs": (
+        "return torch.tensor([float(sum(map(ord, g)) % 7) for g in batch.groups['athlete']])",
+        "labels_cannot_matter",
+    ),
     "peeks": (
         "return batch.features['video'].nan_to_num().sum((1, 2)).sigmoid()",
         "missing_cannot_matter",
