@@ -42,6 +42,7 @@ def storing(place: Path, advice: str = RUNS) -> Iterator[None]:
         reason = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
+            errno.EFBIG: "the file is larger than the disk or your limits allow",
             errno.EROFS: "the disk is read-only",
             errno.EACCES: "permission denied",
             errno.EPERM: "permission denied",

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.secho(
-            "Stopped. Every finished run is stored; type the same command again to go on.", err=True
+            "Stopped. What was finished is kept; type the same command again to go on.", err=True
         )
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich_click as click
@@ -48,9 +49,13 @@ def _protocols(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
         except AqabenchError as error:
             table.add_row(f"[red]{name}[/]", "", "[red]BROKEN[/]", str(error))
             continue
-        scenarios = " ".join(subset_names(asked.protocol, asked.dataset))
-        table.add_row(name, " ".join(asked.protocol.classes), scenarios, asked.protocol.title)
+        scenarios = _short(list(subset_names(asked.protocol, asked.dataset)))
+        table.add_row(name, _short(asked.protocol.classes), scenarios, asked.protocol.title)
     return table
+
+
+MANY = 8
+"""Names up to which a list spells all of them."""
 
 
 def _datasets(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
@@ -64,8 +69,13 @@ def _datasets(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
         spec, manifest = load_dataset(name), store.manifest(name)
         installed = ", ".join(manifest.streams) if manifest else "no (simulated instead)"
         streams = ", ".join(f"{m.name} {m.width}" for m in spec.modalities)
-        table.add_row(name, spec.title, " ".join(c.name for c in spec.classes), streams, installed)
+        table.add_row(name, spec.title, _short([c.name for c in spec.classes]), streams, installed)
     return table
+
+
+def _short(names: Sequence[str]) -> str:
+    """Return names that fit a column; of very many the first and their number."""
+    return " ".join(names) if len(names) <= MANY else f"{names[0]} … ({len(names)} in all)"
 
 
 def _table(*columns: str):  # type: ignore[no-untyped-def]

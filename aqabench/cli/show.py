@@ -61,13 +61,24 @@ def _method(card: MethodCard) -> list[tuple[str, Any]]:
         ("code", card.code),
         ("licence", card.licence),
         ("differs", card.differs),
-        ("needs", ", ".join(card.needs) or f"at least {card.min_modalities} modalities"),
+        ("needs", _needs(card)),
         ("settings", [f"{k} = {v}" for k, v in card.settings.items()]),
         ("published settings", [f"{k}: {_pairs(v)}" for k, v in card.published.items()]),
         ("search ranges", [f"{k}: {', '.join(map(str, v))}" for k, v in card.search.items()]),
         ("opts out of", [f"{k}: {v}" for k, v in card.opt_outs.items()]),
         ("citation", card.citation),
     ]
+
+
+def _needs(card: MethodCard) -> str:
+    streams = ", ".join(card.needs) or (
+        f"{card.min_modalities} modalities or more" if card.min_modalities > 1 else "any modality"
+    )
+    if card.reads_groups:
+        return f"{streams}; labels of who performs"
+    if card.stream_setting:
+        return f"{streams}; reads one, chosen by --set {card.stream_setting}=NAME"
+    return streams
 
 
 def _protocol(asked: Asked) -> list[tuple[str, Any]]:

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
-from safetensors.numpy import save_file
 
 from aqabench.data.features import SIMULATED_PREFIX, FeatureSet
+from aqabench.data.mapped import save_arrays
 from aqabench.data.readers.tidy import FEATURES, META, OFFSETS, SPEC
 from aqabench.disk import storing
 from aqabench.errors import DataError, StoreError, UsageError
@@ -195,7 +195,7 @@ def _write_safetensors(folder: Path, arrays: dict[str, Array]) -> None:
     """The file sorts its arrays; the order of the streams stands in its metadata."""
     order = json.dumps([name for name in arrays if name != OFFSETS])
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(plain, folder / FEATURES[0], metadata={"streams": order})
+    save_arrays(plain, folder / FEATURES[0], {"streams": order})
 
 
 def _write_npz(folder: Path, arrays: dict[str, Array]) -> None:

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from aqabench.data.manifest import Manifest, SourceFile
+from aqabench.data.mapped import save_arrays
 from aqabench.data.readers import open_folder, printable
 from aqabench.data.readers.faults import Faults
 from aqabench.data.readers.release import Label, Piece, Release
@@ -92,13 +92,14 @@ def import_release(
     with storing(store.root, DATA):
         store.root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(store.root / f".{spec.name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DataError(
-            f"Another import of {spec.title} into {store.root} is running. Wait for it to end, "
-            "then look at: aqabench data status"
-        ) from None
+    with storing(store.root, DATA):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DataError(
+                f"Another import of {spec.title} into {store.root} is running. Wait for it to "
+                "end, then look at: aqabench data status"
+            ) from None
     try:
         with storing(store.root, DATA):
             return _import(folder, spec, store, release, options, faults, tell)
@@ -189,7 +190,7 @@ class _Stage:
             else:
                 temporary = path.with_suffix(".tmp")
                 numbered = {str(i): array for i, array in enumerate(arrays.values())}
-                save_file(numbered, temporary, metadata={"aqabench": json.dumps(meta)})
+                save_arrays(numbered, temporary, {"aqabench": json.dumps(meta)})
                 temporary.replace(path)
         self._note(path, meta)
 

@@ -1,4 +1,4 @@
-"""Arrays of a safetensors file mapped into memory, without a copy.
+"""Arrays written to safetensors files, and mapped into memory without a copy.
 
 The library's numpy interface copies every tensor; a data set is then in memory twice while it is
 loaded, and in every process of its own.  The file format makes mapping simple: eight bytes with
@@ -8,15 +8,41 @@ the length of a JSON header, the header with each tensor's type, shape and place
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from aqabench.errors import DataError
 
 DTYPES = {"F16": "float16", "F32": "float32"}
 LARGEST_HEADER = 2**20
+
+
+def save_arrays(
+    arrays: Mapping[str, npt.NDArray[np.generic]],
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: the disk is full or may not be written; the library hides that in an error of
+            its own.
+    """
+    try:
+        save_file(dict(arrays), path, metadata=dict(metadata) if metadata else None)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        number = int(code.group(1))
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def map_array(

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from aqabench.data.features import FeatureSet
-from aqabench.data.mapped import map_array
+from aqabench.data.mapped import map_array, save_arrays
 from aqabench.data.simulator import simulate, simulation_digest
 from aqabench.disk import home
 from aqabench.errors import DataError
@@ -69,7 +68,7 @@ def _store(path: Path, array: npt.NDArray[np.float16]) -> npt.NDArray[np.floatin
         _make_room(array.nbytes, path.parent)
         if shutil.disk_usage(path.parent).free < 4 * array.nbytes:
             return array
-        save_file({ARRAY: array}, temporary)
+        save_arrays({ARRAY: array}, temporary)
         temporary.replace(path)
         return map_array(path, ARRAY, (len(array), array.shape[1]), "float16")
     except (OSError, DataError):

@@ -23,11 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
-from safetensors.numpy import save_file
 
 from aqabench.data.features import SIMULATED_PREFIX, FeatureSet, check_features
 from aqabench.data.manifest import FORMAT, Manifest, SourceFile, Stream
-from aqabench.data.mapped import map_array
+from aqabench.data.mapped import map_array, save_arrays
 from aqabench.data.readers.release import Release
 from aqabench.disk import DATA, replace_file, sha256_file, storing
 from aqabench.errors import DataError
@@ -182,7 +181,7 @@ class DataStore:
                 for modality in release.modalities:
                     tell(modality)
                     array, error = join(modality)
-                    save_file({ARRAY: array}, temporary / f"{modality}.safetensors")
+                    save_arrays({ARRAY: array}, temporary / f"{modality}.safetensors")
                     streams[modality] = _stream(array, error)
                 replace_file(temporary / SAMPLES, _samples(release, spec, lengths))
                 groups = _groups(release)

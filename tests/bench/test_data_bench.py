@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +45,10 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataStore]:
+def store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> DataStore:
     store = DataStore(tmp_path_factory.mktemp("home"))
     import_release(release, load_dataset("fisv"), store)
-    yield store
+    return store
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.helpers import write_fisv_dicts, write_fs1000_release, write_gdlt_release, write_tidy
+from tests.helpers import write_fisv_dicts, write_fs1000_release, write_gdlt_release
 
 
 def test_status_says_what_to_get_and_where(aqabench: Run) -> None:
@@ -72,6 +73,74 @@ def test_import_without_a_folder_or_of_an_unknown_name_is_code_2(
     assert "--format tidy" in said.words
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_file_that_really_cannot_be_written_is_one_sentence(
+    home: Path, tmp_path: Path, aqabench: Run
+) -> None:
+    """The writing library hides the system's error in one of its own; this is the real one."""
+    import resource
+
+    folder = write_gdlt_release(tmp_path / "release", train=40, test=16)
+    done = subprocess.run(
+        [sys.executable, "-m", "aqabench", "data", "import", "fisv", "--from", str(folder)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Cannot write to" in done.stderr
+    assert "the file is larger than the disk or your limits allow" in done.stderr
+    assert aqabench("data", "import", "fisv", "--from", folder).code == 0
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only a superuser can mount a small disk"
+)
+def test_a_disk_that_fills_or_closes_for_real_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, aqabench: Run
+) -> None:
+    folder = write_gdlt_release(tmp_path / "release", train=40, test=16)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        monkeypatch.setenv("AQABENCH_HOME", str(disk))
+        (disk / "filler").write_bytes(b"x" * int(1.2 * 2**20))
+        usage = shutil.disk_usage(tmp_path)
+        with monkeypatch.context() as patched:  # what was free beforehand is gone meanwhile
+            patched.setattr("aqabench.data.importer.shutil.disk_usage", lambda _: usage)
+            said = aqabench("data", "import", "fisv", "--from", folder)
+        assert (said.code, "the disk is full" in said.words) == (1, True), said
+        (disk / "filler").unlink()
+        assert aqabench("data", "import", "fisv", "--from", folder).code == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        said = aqabench("data", "import", "fisv", "--from", folder)
+        assert (said.code, "the disk is read-only" in said.words) == (1, True), said
+        assert "every file as imported" in aqabench("data", "verify").words
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_of_two_imports_at_once_one_is_told_to_wait(home: Path, tmp_path: Path) -> None:
+    folder = write_fs1000_release(tmp_path / "release", train=150, test=30)
+    command = [sys.executable, "-m", "aqabench", "data", "import", "fs1000", "--from", str(folder)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    codes = sorted(process.returncode for process in both)
+    if codes == [0, 0]:
+        pytest.skip("one import was done before the other began")
+    assert codes == [0, 1]
+    loser = next(err for (_, err), p in zip(said, both, strict=True) if p.returncode)
+    assert "Another import of FS1000" in loser
+
+
 def test_groups_make_identity_and_the_athlete_split_possible(
     installed: Run, tmp_path: Path
 ) -> None:
@@ -112,30 +181,34 @@ def test_without_labels_the_athlete_protocol_runs_on_simulated_data_or_refuses(
     assert "audio, flow" in said.words
 
 
-def test_data_of_ones_own_become_a_benchmark(aqabench: Run, tmp_path: Path) -> None:
-    folder = write_tidy(tmp_path / "mine", samples=48)
-    said = aqabench("data", "import", "mine", "--from", folder, "--format", "tidy")
+def test_the_guide_makes_a_benchmark_of_ones_own_data(
+    aqabench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    exec(guide.split("<!-- example -->\n```python\n")[1].split("```")[0], {})
+    said = aqabench("data", "import", "mine", "--from", "mine", "--format", "tidy")
     assert said.code == 0, said.err
-    assert "mine" in aqabench("data", "status").out
-    protocol = tmp_path / "mine-missing.yaml"
-    protocol.write_text(
-        "name: mine-missing\nversion: 1\ntitle: Mine\nquestion: What is left?\ndataset: mine\n"
-        "classes: [skill]\nmodalities: [sensor-0, sensor-1, sensor-2, sensor-3]\n"
-        "split: {scheme: official, validation: {group: player}}\n"
-        "scenarios: [{kind: subsets}]\naverage: {name: Avg14, over: incomplete}\n"
-    )
+    assert "60 samples" in said.words
+    assert "REAL data (tidy release)" in aqabench("data", "show", "mine").words
+    protocol = Path("mine-missing.yaml")
+    protocol.write_text(guide.split("<!-- protocol -->\n```yaml\n")[1].split("```")[0])
+    assert len(protocol.read_text().splitlines()) <= 12, "a dozen lines"
     chosen = ("-p", protocol, "--budget", "quick", "--threads", 1)
     said = aqabench("run", "-m", "ridge", "-m", "mcmoe", *chosen)
     assert said.code == 0, said.words
-    assert "real sensor-0, sensor-1, sensor-2, sensor-3 features (tidy release)" in said.words
+    assert "real left-hand, right-hand, voice, score-text features (tidy release)" in said.words
     assert "2 of 4" in said.words
-    said = aqabench("run", "-m", "unimodal", "--set", "stream=sensor-2", *chosen)
-    assert "| unimodal[stream=sensor-2] |" in aqabench("compare", "--format", "markdown").out
+    said = aqabench("run", "-m", "unimodal", "--set", "stream=voice", *chosen)
+    assert said.code == 0, said.words
+    assert "| unimodal[stream=voice] |" in aqabench("compare", "--format", "markdown").out
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_killed_import_is_not_taken_for_a_whole_one_and_goes_on(
-    home: Path, tmp_path: Path, aqabench: Run
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_import_is_not_taken_for_a_whole_one_and_goes_on(
+    home: Path, tmp_path: Path, aqabench: Run, stop: signal.Signals
 ) -> None:
     folder = write_fs1000_release(tmp_path / "release", train=150, test=30)
     command = [sys.executable, "-m", "aqabench", "data", "import", "fs1000", "--from", str(folder)]
@@ -147,10 +220,13 @@ def test_a_killed_import_is_not_taken_for_a_whole_one_and_goes_on(
     while not list(staging.glob("*.safetensors")) and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=60)
     if process.returncode == 0:
-        pytest.skip("the import was done before it could be killed")
+        pytest.skip("the import was done before it could be stopped")
+    if stop is signal.SIGINT:
+        assert process.returncode == 130
+        assert b"type the same command again to go on" in said
     assert "fs1000 FS1000 no" in aqabench("data", "status").words
     assert aqabench("data", "import", "fs1000", "--from", folder).code == 0
     assert "every file as imported" in aqabench("data", "verify", "fs1000").words

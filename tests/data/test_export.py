@@ -202,7 +202,7 @@ def test_a_disk_that_fails_leaves_the_old_export_and_no_rubbish(
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr("aqabench.data.export.save_file", fail)
+    monkeypatch.setattr("aqabench.data.export.save_arrays", fail)
     with pytest.raises(StoreError, match=words):
         export(folder, overwrite=True)
     monkeypatch.undo()

@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_old_import_whole_and_keeps_what_was_read(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("aqabench.data.store.save_file", full)
+        patched.setattr("aqabench.data.store.save_arrays", full)
         with pytest.raises(StoreError, match="the disk is full"):
             import_release(release, spec, store)
     assert store.load(spec).digest == before.digest
