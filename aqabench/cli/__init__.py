@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 import aqabench
+from aqabench.cli.lazy import LazyGroup
 from aqabench.errors import AqabenchError
 
 VERBS = {
@@ -24,22 +24,7 @@ VERBS = {
 INTERRUPTED = 130
 
 
-class Verbs(click.RichGroup):
-    """Imports the file of a verb when the verb is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order people need them."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a verb."""
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = importlib.import_module(VERBS[cmd_name]).command
-        return command
-
-
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, verbs=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(aqabench.__version__, "-V", "--version", prog_name="aqabench")
 def cli() -> None:
     """Which incomplete-multimodal AQA method is better, by how much, and is it real?

@@ -104,12 +104,12 @@ def test_a_disk_that_fills_or_closes_for_real_is_one_sentence(
     folder = write_gdlt_release(tmp_path / "release", train=40, test=16)
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
     try:
         monkeypatch.setenv("AQABENCH_HOME", str(disk))
-        (disk / "filler").write_bytes(b"x" * int(1.2 * 2**20))
+        (disk / "filler").write_bytes(b"x" * int(2.2 * 2**20))
         usage = shutil.disk_usage(tmp_path)
         with monkeypatch.context() as patched:  # what was free beforehand is gone meanwhile
             patched.setattr("aqabench.data.importer.shutil.disk_usage", lambda _: usage)

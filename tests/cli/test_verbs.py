@@ -135,7 +135,6 @@ def test_check_prints_every_check_and_fails_a_cheat(aqabench: Run, tmp_path: Pat
 def test_data_status_and_import_errors(installed: Run, tmp_path: Path) -> None:
     said = installed("data", "status")
     assert "56 samples (gdlt)" in said.words
-    assert "aqabench data import rg --from FOLDER" in said.words
     assert installed("data", "import", "fisv", "--from", tmp_path / "absent").code == 1
     assert installed("data", "import", "fis", "--from", tmp_path).code == 2
 

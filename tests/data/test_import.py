@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from aqabench.data import importer
+from aqabench.data import staging
 from aqabench.data.importer import ImportOptions, import_release
 from aqabench.data.manifest import Manifest
 from aqabench.data.store import MANIFEST, SEAL, DataStore
@@ -186,6 +186,14 @@ def test_float16_halves_the_file_and_records_its_error(
     assert whole.digest != half.digest
 
 
+def test_values_beyond_float32_are_refused(
+    store: DataStore, release: Path, spec: DatasetSpec
+) -> None:
+    path = release / "swintx_avg_fps25_clip32" / "1.npy"
+    np.save(path, np.full((4, 1024), 1e300))
+    assert "has values beyond float32" in _table(release, spec, store)
+
+
 def test_values_too_large_for_float16_are_refused(
     store: DataStore, release: Path, spec: DatasetSpec
 ) -> None:
@@ -295,7 +303,7 @@ def test_an_interrupted_import_goes_on_where_it_was(
     folder = write_fs1000_release(tmp_path / "release")
     expected = import_release(folder, spec, DataStore(tmp_path / "other"))
     read: list[str] = []
-    checked = importer._checked
+    checked = staging.checked
 
     def interrupted(*arguments: object) -> object:
         read.append(str(arguments[1]))
@@ -303,7 +311,7 @@ def test_an_interrupted_import_goes_on_where_it_was(
             raise KeyboardInterrupt
         return checked(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(importer, "_checked", interrupted)
+    monkeypatch.setattr(staging, "checked", interrupted)
     with pytest.raises(KeyboardInterrupt):
         import_release(folder, spec, store)
     assert store.manifest("fs1000") is None
@@ -353,7 +361,7 @@ def test_too_little_space_is_said_before_anything_is_read(
 ) -> None:
     usage = shutil.disk_usage(release)._replace(free=1000)
     monkeypatch.setattr("aqabench.data.importer.shutil.disk_usage", lambda _: usage)
-    monkeypatch.setattr(importer, "_checked", _forbidden)
+    monkeypatch.setattr(staging, "checked", _forbidden)
     assert "AQABENCH_HOME to a larger disk" in _table(release, spec, store)
 
 

@@ -154,6 +154,27 @@ def test_no_pickle_and_no_lying_header_is_read(folder: Path, tmp_path: Path) -> 
         tidy.describe("mine", folder)
 
 
+def test_names_that_cannot_be_are_one_sentence(folder: Path) -> None:
+    with np.load(folder / "features.npz") as written:
+        arrays = {k: written[k] for k in written.files}
+    np.savez(folder / "features.npz", **arrays, Video=arrays["sensor-0"])
+    with pytest.raises(DataError, match=r"got 'Video'.*lower case"):
+        tidy.describe("mine", folder)
+    many = {f"s{k}": arrays["sensor-0"] for k in range(9)}
+    np.savez(folder / "features.npz", offsets=arrays["offsets"], **many)
+    with pytest.raises(DataError, match=r"up to 8 streams"):
+        tidy.describe("mine", folder)
+
+
+def test_a_bare_score_and_underscores_are_understood(folder: Path) -> None:
+    table = pd.read_csv(folder / "meta.csv", dtype=str)
+    names = {"score.skill": "score", "score.calm": "score_calm", "group.player": "group"}
+    table.rename(columns=names).to_csv(folder / "meta.csv", index=False)
+    spec = tidy.describe("mine", folder)
+    assert [c.name for c in spec.classes] == ["score", "calm"]
+    assert (spec.groups, spec.folds) == (("group",), {"player": 5})
+
+
 def test_an_absent_table_or_file_is_named(folder: Path) -> None:
     (folder / "meta.csv").rename(folder / "meta.txt")
     with pytest.raises(DataError, match=r"meta\.csv"):

@@ -4,14 +4,15 @@ The features file holds ``offsets`` (N + 1,) and one array (total steps, D) per 
 samples one after the other, sample i in the rows ``offsets[i]:offsets[i + 1]``.  ``meta.csv`` has
 a row per sample, in the same order: ``sample_id``, one ``score.NAME`` per score, and, as far as
 there are any, ``split`` (train or test), ``group.NAME`` (who performs) and ``fold.NAME`` (numbers
-from 0).  A ``dataset.yaml`` beside them may set what else would be derived: titles, score bounds,
-window length.  docs/data.md has a worked example.
+from 0).  ``score_NAME`` and a bare ``score`` do as well.  A ``dataset.yaml`` beside them may set
+what else would be derived: titles, score bounds, window length.  docs/data.md has an example.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from aqabench.data.readers.faults import Faults
@@ -31,6 +33,7 @@ EXPECTED = "features.safetensors or features.npz (offsets and one array per stre
 META, SPEC = "meta.csv", "dataset.yaml"
 FEATURES = ("features.safetensors", "features.npz")
 OFFSETS = "offsets"
+COLUMN = re.compile(r"(?P<kind>score|group|fold)(?:[._](?P<name>.+))?")
 AS_DERIVED = 90
 """Percentile of the lengths that a derived window covers."""
 
@@ -82,7 +85,29 @@ def describe(name: str, folder: Path) -> DatasetSpec:
             f"{folder} cannot be described: {what or 'it needs a stream and a score column'}. "
             f"Expected {EXPECTED}, with score.NAME columns; see docs/data.md."
         )
+    try:
+        return _derived(name, labels, shapes, names, lengths)
+    except ValidationError as error:
+        what = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})"
+            for e in error.errors()[:5]
+        )
+        raise DataError(
+            f"{folder} cannot be made a data set: {what}. Names are lower case letters, digits, "
+            "'.', '-' and '_'; there are up to 8 streams, and at least 2 training samples per "
+            "score."
+        ) from error
+
+
+def _derived(
+    name: str,
+    labels: list[Label],
+    shapes: dict[str, tuple[int, ...]],
+    names: list[str],
+    lengths: npt.NDArray[np.int64],
+) -> DatasetSpec:
     symbols = _symbols(list(shapes))
+    folds = dict.fromkeys(k for label in labels for k in label.folds)
     return DatasetSpec(
         name=name,
         version=1,
@@ -95,10 +120,7 @@ def describe(name: str, folder: Path) -> DatasetSpec:
         same_videos=all(len(label.scores) == len(names) for label in labels),
         clip_length=max(1, math.ceil(np.percentile(lengths, AS_DERIVED))),
         groups=tuple(dict.fromkeys(k for label in labels for k in label.groups)),
-        folds={
-            k: 1 + max(label.folds[k] for label in labels if k in label.folds)
-            for k in dict.fromkeys(k for label in labels for k in label.folds)
-        },
+        folds={k: 1 + max(x.folds[k] for x in labels if k in x.folds) for k in folds},
     )
 
 
@@ -273,9 +295,9 @@ def _licence(folder: Path) -> str:
 
 def _kind(column: str, spec: DatasetSpec | None) -> tuple[str, str]:
     """Return what a column is (score, group, fold or nothing) and the name it carries."""
-    kind, _, name = column.partition(".")
-    if name and kind in ("score", "group", "fold"):
-        return kind, name
+    found = COLUMN.fullmatch(column)
+    if found:
+        return found["kind"], found["name"] or found["kind"]
     if spec is not None and column in [c.name for c in spec.classes]:
         return "score", column
     return "", ""
