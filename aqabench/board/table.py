@@ -16,7 +16,7 @@ import pandas as pd
 from aqabench.board.select import Condition, Runs
 from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import Asked
-from aqabench.protocol.scenarios import averaged_scenarios, subset_names
+from aqabench.protocol.scenarios import averaged_scenarios, columns
 from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.record import RunRecord
 from aqabench.runs.store import RunStore
@@ -31,8 +31,8 @@ class Scores:
     """Numbers of one method for one class, or for the mean over classes.
 
     Attributes:
-        srcc: scenario -> Spearman, mean over seeds by Fisher z; NaN where undefined.
-        mse: scenario -> MSE in squared judge points, mean over seeds.
+        srcc: column -> Spearman, mean over seeds and draws by Fisher z; NaN where undefined.
+        mse: column -> MSE in squared judge points, mean over seeds and draws.
         average: the protocol's headline average with its 95 % interval.
         average_mse: arithmetic mean of MSE over the same scenarios.
     """
@@ -77,13 +77,14 @@ class Leaderboard:
     """All methods that were run under one condition, best first.
 
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
+    ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
     """
 
     asked: Asked
     condition: Condition
     rule: SelectionRule
     classes: tuple[str, ...]
-    scenarios: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
     averaged: tuple[str, ...]
     rows: tuple[Row, ...]
     cells: Mapping[str, list[Cell]] = field(repr=False)
@@ -129,8 +130,8 @@ def build(
         if row.overall is not None:
             cells[row.name] = [c for c in own[chosen] if c.scenario in averaged]
     rows.sort(key=_rank)
-    scenarios = tuple(subset_names(asked.protocol, asked.dataset))
-    return Leaderboard(asked, condition, chosen, classes, scenarios, averaged, tuple(rows), cells)
+    shown = columns(asked.protocol, asked.dataset)
+    return Leaderboard(asked, condition, chosen, classes, shown, averaged, tuple(rows), cells)
 
 
 def _common_seeds(group: Runs, classes: Sequence[str], asked: Asked) -> tuple[int, ...]:
@@ -171,7 +172,7 @@ def _row(
 ) -> Row:
     independent = not asked.dataset.same_videos
     by_class = {
-        name: _scores(own, averaged, independent)
+        name: _scores(asked, own, averaged, independent)
         for name in classes
         if (own := [c for c in cells[rule] if c.class_name.split(FOLD)[0] == name])
     }
@@ -200,16 +201,18 @@ def _row(
     )
 
 
-def _scores(cells: list[Cell], averaged: tuple[str, ...], independent: bool) -> Scores:
+def _scores(
+    asked: Asked, cells: list[Cell], averaged: tuple[str, ...], independent: bool
+) -> Scores:
     srcc: dict[str, float] = {}
     errors: dict[str, float] = {}
-    for scenario in dict.fromkeys(c.scenario for c in cells):
-        own = [c for c in cells if c.scenario == scenario]
-        srcc[scenario] = float(fisher_mean([spearman(c.y, c.p) for c in own]))
-        errors[scenario] = float(np.mean([mse(c.y, c.p) for c in own]))
+    for column, names in columns(asked.protocol, asked.dataset).items():
+        own = [c for c in cells if c.scenario in names]
+        srcc[column] = float(fisher_mean([spearman(c.y, c.p) for c in own]))
+        errors[column] = float(np.mean([mse(c.y, c.p) for c in own]))
     chosen = [c for c in cells if c.scenario in averaged]
     average = average_ci(chosen, independent_classes=independent)
-    return Scores(srcc, errors, average, float(np.mean([errors[s] for s in averaged])))
+    return Scores(srcc, errors, average, float(np.mean([mse(c.y, c.p) for c in chosen])))
 
 
 def _overall(

@@ -11,7 +11,14 @@ from aqabench.errors import Fault, ProtocolError, UnknownNameError, nearest
 from aqabench.protocol.digest import digest
 from aqabench.protocol.document import Document, Loc
 from aqabench.protocol.load import NEXT_STEP, load_marked, load_model
-from aqabench.protocol.schema import DatasetSpec, Protocol
+from aqabench.protocol.mask_laws import LABEL_SLACK, QUOTAS
+from aqabench.protocol.schema import (
+    DatasetSpec,
+    Protocol,
+    QuotaScenario,
+    RateScenario,
+    SubsetsScenario,
+)
 from aqabench.resources import folder
 
 PROSE = {"title", "question", "about"}
@@ -106,6 +113,7 @@ def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
         if split.validation and split.validation.group is not None:
             loc = ("split", "validation", "group")
             faults += _unknown(document, loc, split.validation.group, list(dataset.groups))
+        faults += _scenario_faults(protocol, document)
         used = [m for m in streams if m in protocol.modalities]
         if not faults and list(protocol.modalities) != used:
             order = f"must be in the order of the data set: {', '.join(used)}"
@@ -113,6 +121,34 @@ def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
     if faults:
         raise ProtocolError(f"{document.name} cannot be used. {NEXT_STEP}", faults)
     return dataset
+
+
+def _scenario_faults(protocol: Protocol, document: Document) -> list[Fault]:
+    """Return what is wrong with rates on this number of modalities."""
+    count = len(protocol.modalities)
+    largest = 1 - 1 / count
+    faults = []
+    for i, spec in enumerate(protocol.scenarios):
+        if isinstance(spec, SubsetsScenario):
+            continue
+        rates: tuple[float | tuple[float, ...], ...] = spec.rates
+        for j, rate in enumerate(rates):
+            loc: Loc = ("scenarios", i, "rates", j)
+            if isinstance(rate, tuple):
+                if len(rate) != count:
+                    problem = f"must hold {count} rates, one for each modality, not {len(rate)}"
+                    faults.append(document.fault(loc, problem))
+            elif isinstance(spec, QuotaScenario) and (count != 3 or round(rate, 9) not in QUOTAS):
+                rows = ", ".join(f"{known:g}" for known in QUOTAS)
+                problem = f"quota is defined for three modalities and the rates {rows}"
+                faults.append(document.fault(loc, problem))
+            elif isinstance(spec, RateScenario) and rate > largest + LABEL_SLACK:
+                problem = (
+                    f"with {count} modalities of which one always stays at most {largest:.4g} of "
+                    "the slots can be hidden"
+                )
+                faults.append(document.fault(loc, problem))
+    return faults
 
 
 def _unknown(document: Document, loc: Loc, value: str, known: list[str]) -> list[Fault]:

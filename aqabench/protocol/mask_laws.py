@@ -1,48 +1,43 @@
-"""The laws by which whole modalities go missing, and what is said of a drawn table.
+"""The laws by which whole modalities go missing.
 
-A law turns a number of samples, its parameters and a generator into a table: (n, M) bool, True where
-a sample shows a modality, at least one True in each row.  Section numbers point to the protocol
-specification; the within-sequence laws are in :mod:`aqabench.protocol.time_laws`.
+A law turns a number of samples, its parameters and a generator into a table: (n, M) bool, True
+where a sample shows a modality, at least one True in each row.  Section numbers point to the
+protocol specification.  Laws inside a sequence are in :mod:`aqabench.protocol.time_laws`, the seed
+and the digest of a table in :mod:`aqabench.protocol.mask_tables`.
 
-Laws take nothing from a generator but uniform numbers: numpy keeps that stream the same between
-releases, which it does not promise for shuffles and integers.  They know no sample: a table belongs
-to the *sorted* sample ids, and :func:`table_digest` refuses any other order.  Nothing is read or
-stored here, and no law is drawn while a model is evaluated.
+Laws take nothing from a generator but uniform numbers, the plain top 53 bits of a stream that numpy
+fixes for good; what its shuffles and whole numbers make of the stream may change with a release.
+They know no sample: row i belongs to the i-th of the *sorted* sample ids.  Nothing is read, stored
+or seeded here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 from types import MappingProxyType
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from aqabench.errors import UnknownNameError, UsageError
+from aqabench.errors import UsageError
 
 __all__ = [
-    "KIND_IDS",
     "QUOTAS",
-    "Shares",
+    "below",
     "bern",
+    "checked_modalities",
     "checked_share",
     "imbalanced",
     "keep_one",
     "keep_one_exact",
     "largest_remainder",
+    "nearest_whole",
     "patterns",
     "quota",
-    "shares",
     "single",
     "size",
-    "table_digest",
-    "table_generator",
     "u6",
     "u7",
 ]
@@ -52,36 +47,8 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 MOST_MODALITIES = 8
-ROOT_SEED = 20260
-KIND_IDS: Mapping[str, int] = MappingProxyType(
-    {
-        "rate": 1,
-        "rate-exact": 2,
-        "quota": 3,
-        "imbalanced": 4,
-        "single": 5,
-        "u7": 6,
-        "u6": 7,
-        "size": 8,
-        "bern": 9,
-        "frame-iid": 10,
-        "rate-t": 11,
-        "block": 12,
-        "outage": 13,
-        "prefix": 14,
-        "suffix": 15,
-        "mix": 16,
-        "gauss": 17,
-        "channels": 18,
-        "shift": 19,
-        "freeze": 20,
-        "swap": 21,
-        "scale": 22,
-    }
-)
-"""Number of each kind of scenario in the seeds of its tables.  Stable for ever: a new kind takes the
-next number, a number is never changed or given again, or published tables could not be redrawn."""
-
+LABEL_SLACK = 0.05
+"""How far a rate's label may lie above the largest possible: .7 is written where .6667 is meant."""
 QUOTAS: Mapping[float, tuple[float, float, float]] = MappingProxyType(
     {
         0.0: (0.0, 0.0, 1.0),
@@ -119,8 +86,9 @@ def keep_one(n: int, m: int, rate: float, rng: np.random.Generator) -> Table:
     """
     fill = _fill(m, rate)
     uniform = rng.random((n, 1 + m))
-    kept = _below(uniform[:, :1], m)  # (n, 1)
-    return (np.arange(m) == kept) | (uniform[:, 1:] < fill)
+    kept = below(uniform[:, :1], m)  # (n, 1)
+    table: Table = (np.arange(m) == kept) | (uniform[:, 1:] < fill)
+    return table
 
 
 def keep_one_exact(n: int, m: int, rate: float, rng: np.random.Generator) -> Table:
@@ -195,8 +163,8 @@ def imbalanced(n: int, rates: Sequence[float], rng: np.random.Generator) -> Tabl
 
     Subset S is shown by ``floor(n prod_{m in S} (1 - r_m) prod_{m not in S} r_m)`` samples; the
     others (the all-missing share and the rounding) are dealt equally to the M single modalities,
-    what is left after that to the first ones.  So M r_m of the slots are *not* quite hidden: the
-    effective rate of m is ``r_m - prod_j r_j / M``.
+    what is left after that to the first ones.  The effective rate of m is therefore
+    ``r_m - prod_j r_j / M``, and a sample is complete with ``prod_j (1 - r_j)``.
 
     Source: BALM, section 6, which leaves the patterns in blocks; here they are shuffled.
 
@@ -236,13 +204,14 @@ def single(n: int, m: int, which: int, share: float, rng: np.random.Generator) -
     Returns:
         (n, M) bool.
     """
-    _at_least_two("single", m)
+    checked_modalities(m, least=2)
     if not 0 <= which < m:
         raise UsageError(
             f"single got modality number {which}: with {m} modalities write 0 to {m - 1}"
         )
     table = np.ones((n, m), dtype=bool)
-    table[_order(n, rng)[round(_clean(n * checked_share("single", share)).item()) :], which] = False
+    having = int(nearest_whole(n * checked_share("single", share)))
+    table[_order(n, rng)[having:], which] = False
     return table
 
 
@@ -277,7 +246,7 @@ def u6(n: int, m: int, rng: np.random.Generator) -> Table:
     Returns:
         (n, M) bool.
     """
-    _at_least_two("u6", m)
+    checked_modalities(m, least=2)
     return _drawn(n, patterns(m)[:-1], np.ones(2**m - 2), rng)
 
 
@@ -325,105 +294,9 @@ def bern(n: int, m: int, p: float, rng: np.random.Generator) -> Table:
     return _drawn(n, every, p ** (m - shown) * (1 - p) ** (shown - 1.0), rng)
 
 
-@dataclass(frozen=True)
-class Shares:
-    """What a table really hides; printed beside every nominal rate (section 5).
-
-    Attributes:
-        rows: samples, or time steps of a flat table.
-        realised: share of hidden slots.
-        complete: share of rows that show every modality.
-        by_size: (M + 1,) rows that show 0, 1, ..., M modalities; place 0 can be positive only in
-            time tables.
-    """
-
-    rows: int
-    realised: float
-    complete: float
-    by_size: tuple[int, ...]
-
-
-def shares(table: Table) -> Shares:
-    """Count what a table hides.
-
-    Args:
-        table: (n, M) bool of samples, or (sum of lengths, M) bool of time steps, where the realised
-            rate is that of the (t, m) slots and long samples weigh more.
-    """
-    if table.ndim != 2 or 0 in table.shape:
-        raise UsageError(
-            f"a mask table of shape {table.shape} has no shares: give samples (or steps) x"
-            " modalities, at least one of each"
-        )
-    by_size = np.bincount(table.sum(axis=1), minlength=table.shape[1] + 1)
-    return Shares(
-        rows=len(table),
-        realised=1 - float(table.mean()),
-        complete=float(by_size[-1] / len(table)),
-        by_size=tuple(int(count) for count in by_size),
-    )
-
-
-def table_generator(
-    dataset: str, part: str, kind: str, level: float, draw: int
-) -> np.random.Generator:
-    """Return the generator of one table (section 0).
-
-    ``Generator(PCG64(SeedSequence([20260, crc32(dataset), crc32(part), KIND_IDS[kind],
-    round(1000 level), draw])))`` with the names in UTF-8.  Laws with more parameters than one
-    level share a stream between these: what differs in them only is drawn from equal numbers.
-
-    Args:
-        dataset: name of the data set.
-        part: train, val or test.
-        kind: a key of :data:`KIND_IDS`.
-        level: rate or severity; told apart to three decimals.
-        draw: number of the draw, from 0.
-    """
-    if kind not in KIND_IDS:
-        raise UnknownNameError("kind of mask table", kind, KIND_IDS, "aqabench protocol check")
-    if not (np.isfinite(level) and level >= 0 and draw >= 0):
-        raise UsageError(
-            f"the seed of a '{kind}' table got level {level:g} and draw {draw}: write numbers from"
-            " 0 up"
-        )
-    names = [crc32(name.encode()) for name in (dataset, part)]
-    entropy = [ROOT_SEED, *names, KIND_IDS[kind], round(1000 * level), draw]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-
-
-def table_digest(table: Table, ids: Sequence[str], lengths: Sequence[int] | None = None) -> str:
-    """Return the SHA-256 that names a table: over its shape, lengths, ids and packed bits.
-
-    Args:
-        table: (n, M) bool, or (sum of lengths, M) bool.
-        ids: (n,) sample ids, sorted and distinct.
-        lengths: (n,) clips of each sample, for a time table.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    if table.dtype != np.bool_:
-        raise UsageError(f"a mask table holds True and False, not {table.dtype}: compare it with 0")
-    if any(first >= second for first, second in zip(ids, ids[1:], strict=False)):
-        raise UsageError(
-            "the ids of a mask table must be distinct and sorted: sort them, and its rows with them"
-        )
-    rows = len(ids) if lengths is None else sum(int(length) for length in lengths)
-    if len(table) != rows or (lengths is not None and len(lengths) != len(ids)):
-        raise UsageError(
-            f"a mask table of {len(table)} rows does not fit {len(ids)} ids, which need {rows}:"
-            " give one row for each id, or the lengths of a time table"
-        )
-    clips = None if lengths is None else [int(length) for length in lengths]
-    header = json.dumps([list(table.shape), clips, list(ids)], separators=(",", ":"))
-    return hashlib.sha256(header.encode() + b"\n" + np.packbits(table).tobytes()).hexdigest()
-
-
 def patterns(m: int) -> Table:
     """Return (2^M - 1, M) bool: every non-empty subset, by size, then in modality order."""
-    if not 1 <= m <= MOST_MODALITIES:
-        raise UsageError(f"mask tables got {m} modalities: write 1 to {MOST_MODALITIES}")
+    checked_modalities(m)
     chosen = [subset for shown in range(1, m + 1) for subset in combinations(range(m), shown)]
     return np.array([[place in subset for place in range(m)] for subset in chosen])
 
@@ -444,6 +317,26 @@ def largest_remainder(total: int, law: Floats) -> Counts:
     return counts
 
 
+def below(uniform: Floats, count: int | Counts) -> Counts:
+    """Turn uniform numbers of [0, 1) into whole numbers 0..count-1, never ``count`` itself."""
+    return np.floor(uniform * count).astype(np.int64)
+
+
+def nearest_whole(quotas: npt.ArrayLike) -> Counts:
+    """Round to whole numbers, a half to the even one."""
+    return np.rint(_clean(quotas)).astype(np.int64)
+
+
+def checked_modalities(m: int, least: int = 1) -> int:
+    """Return ``m`` where a law can have so many modalities."""
+    if not least <= m <= MOST_MODALITIES:
+        raise UsageError(
+            f"a mask table got {m} modalities where {least} to {MOST_MODALITIES} are possible: name"
+            " as many under 'modalities'"
+        )
+    return m
+
+
 def checked_share(kind: str, share: float) -> float:
     """Return ``share`` where it is one, 0 to 1."""
     if not 0 <= share <= 1:
@@ -460,17 +353,11 @@ def _rate_below_one(kind: str, rate: float) -> float:
     return float(rate)
 
 
-def _at_least_two(kind: str, m: int) -> None:
-    if not 2 <= m <= MOST_MODALITIES:
-        raise UsageError(f"{kind} got {m} modalities: write 2 to {MOST_MODALITIES}")
-
-
 def _fill(m: int, rate: float) -> float:
     """Return the p of the keep-one law."""
-    if not 1 <= m <= MOST_MODALITIES:
-        raise UsageError(f"mask tables got {m} modalities: write 1 to {MOST_MODALITIES}")
+    checked_modalities(m)
     largest = 1 - 1 / m
-    if not 0 <= rate <= largest + 0.05:
+    if not 0 <= rate <= largest + LABEL_SLACK:
         raise UsageError(
             f"rate got {rate:g}, but with {m} modalities of which one is always shown at most"
             f" {largest:.4g} can be hidden: write a number from 0 to {largest:.4g}"
@@ -489,11 +376,6 @@ def _order(n: int, rng: np.random.Generator) -> Counts:
     return np.argsort(rng.random(n), kind="stable")
 
 
-def _below(uniform: Floats, count: int | Counts) -> Counts:
-    """Turn uniform numbers into whole numbers 0..count-1; never ``count`` itself."""
-    return np.floor(uniform * count).astype(np.int64)
-
-
 def _clean(quotas: npt.ArrayLike) -> Floats:
     """Take away the dirt of binary fractions: .29 * 100 is 29, not a little less."""
-    return np.round(np.asarray(quotas, dtype=np.float64), 9)
+    return np.asarray(quotas, dtype=np.float64).round(9)

@@ -177,7 +177,51 @@ class SubsetsScenario(_Frozen):
     )
 
 
-ScenarioSpec = SubsetsScenario
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Draws = Annotated[int, Field(ge=1, le=20)]
+
+
+class RateScenario(_Frozen):
+    """Each sample misses modalities at random so that a given share of all slots is hidden."""
+
+    kind: Literal["rate"]
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = Field(
+        description="Shares of (sample, modality) slots to hide, up to 1 - 1/M."
+    )
+    law: Literal["exact", "keep-one"] = Field(
+        default="exact",
+        description=(
+            "keep-one: one random modality stays, others are switched on at random (GCNet, "
+            "CPM-Net); exact: the same pattern shares without the noise of the draw."
+        ),
+    )
+    draws: Draws = Field(default=5, description="Tables drawn for each rate.")
+
+
+class QuotaScenario(_Frozen):
+    """Fixed shares of samples miss two, one or no modality (IMDer, DiCMoR); three streams only."""
+
+    kind: Literal["quota"]
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = Field(
+        description="Rows of the published table: 0.1, 0.2, … 0.7."
+    )
+    draws: Draws = Field(default=5, description="Tables drawn for each rate.")
+
+
+class ImbalancedScenario(_Frozen):
+    """Each modality is missing at a rate of its own (BALM)."""
+
+    kind: Literal["imbalanced"]
+    rates: Annotated[tuple[tuple[Rate, ...], ...], Field(min_length=1)] = Field(
+        description="Configurations: one rate per modality, in the protocol's order."
+    )
+    draws: Draws = Field(default=5, description="Tables drawn for each configuration.")
+
+
+ScenarioSpec = Annotated[
+    SubsetsScenario | RateScenario | QuotaScenario | ImbalancedScenario,
+    Field(discriminator="kind"),
+]
 
 
 class AverageSpec(_Frozen):
@@ -185,7 +229,7 @@ class AverageSpec(_Frozen):
 
     name: str = Field(description="Column title, e.g. Avg6.")
     over: Literal["incomplete", "all"] = Field(
-        description="incomplete leaves the scenario with every modality out."
+        description="incomplete leaves the scenarios that hide nothing out."
     )
 
 

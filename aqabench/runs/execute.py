@@ -24,7 +24,7 @@ from aqabench.data.splits import split_rows
 from aqabench.errors import AqabenchError, StoreError
 from aqabench.method.base import FitContext, Progress, Task
 from aqabench.method.registry import Registry
-from aqabench.protocol.scenarios import availability
+from aqabench.protocol.scenarios import availability, masks_digest
 from aqabench.runs.cost import Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
 from aqabench.runs.plan import RunSpec
@@ -107,6 +107,7 @@ def _run(
         "overrides": dict(spec.overrides),
         "scenarios": tuple(parts["test"].available),
         "samples": {name: len(part.split) for name, part in parts.items()},
+        "masks": {name: masks_digest(p.available, p.split.ids) for name, p in parts.items()},
         "environment": environment(),
         "started": started,
     }
@@ -139,7 +140,7 @@ def _parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
     parts = {}
     for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
         split = Split(data, rows, class_spec, protocol.modalities, spec.question.budget.stride)
-        parts[name] = Part(split, availability(protocol, dataset, split.ids))
+        parts[name] = Part(split, availability(protocol, dataset, split.ids, name))
     return parts
 
 

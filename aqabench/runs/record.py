@@ -50,6 +50,9 @@ class RunRecord(BaseModel):
     scenarios: tuple[str, ...]
     selected_epochs: dict[str, int] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict, description="Videos per part.")
+    masks: dict[str, str] = Field(
+        default_factory=dict, description="Part -> sha256 of what its scenarios show."
+    )
     cost: Cost | None = None
     environment: dict[str, str] = Field(default_factory=dict)
     started: str = Field(description="UTC, ISO 8601.")

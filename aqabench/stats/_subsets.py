@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aqabench.errors import DataError
-from aqabench.stats._results import MetricValue
+from aqabench.stats._results import Flag, MetricValue
 
 __all__ = [
     "Equity",
@@ -187,7 +187,11 @@ class RobustnessSummary:
         ]
         if self.undefined:
             names = ", ".join(label(s, self.symbols) for s in self.undefined)
-            parts.append(f"{self.n_undefined} of {self.n_subsets} undefined ({names})")
+            zero = Flag.UNDEFINED_AS_ZERO in self.average_all.flags
+            parts.append(
+                f"{self.n_undefined} of {self.n_subsets} undefined ({names})"
+                + (", 0 in the averages" if zero else "")
+            )
         return "; ".join(parts)
 
 
@@ -204,22 +208,23 @@ def checked(
         raise DataError(
             "values must hold at least one subset. Got none; pass e.g. {(True, False): 0.7}."
         )
-    n_modalities = len(next(iter(values)))
+    first = next(iter(values))
     for subset, value in values.items():
         if not (
             isinstance(subset, tuple)
-            and len(subset) == n_modalities
+            and isinstance(first, tuple)
+            and len(subset) == len(first)
             and set(subset) <= {False, True}
             and any(subset)
         ):
             raise DataError(
-                f"a subset must say for each of {n_modalities} modalities whether it is shown, and "
-                f"show one. Got {subset!r} instead; pass keys such as (True, False, True)."
+                "a subset must say for each modality whether it is shown, and show one; all are "
+                f"equally long. Got {subset!r} instead; pass keys such as (True, False, True)."
             )
         if math.isinf(value) or value < low - 1e-12 or value > high + 1e-12:
             raise DataError(
-                f"values must lie in [{low:g}, {high:g}] and be finite, or NaN where undefined. "
-                f"Got {value} for subset {label(subset)}; pass correlations, not percentages."
+                f"values must be finite and lie in [{low:g}, {high:g}], or be NaN where undefined. "
+                f"Got {value} for subset {label(subset)}; give correlations as fractions, e.g. 0.7."
             )
     order = sorted(values, key=lambda s: (sum(s), [not shown for shown in s]))
     return {tuple(bool(shown) for shown in s): float(values[s]) for s in order}

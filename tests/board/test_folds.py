@@ -126,4 +126,4 @@ def test_fifteen_subsets_fit_the_terminal(tmp_path: Path, asked: Asked, width: i
     assert ("3 of 4" in text) == (width < 200)
     assert "5 folds: each sample is tested once" in " ".join(text.split())
     markdown = board_markdown(board)
-    assert all(f" {name} " in markdown for name in board.scenarios)
+    assert all(f" {name} " in markdown for name in board.columns)

@@ -48,9 +48,9 @@ def board_markdown(board: Leaderboard) -> str:
     ):
         lines += ["", f"## {title}", ""]
         lines += _table(
-            ["method", "class", *board.scenarios],
+            ["method", "class", *board.columns],
             (
-                [row.name, name, *(show(getattr(scores, field)[s]) for s in board.scenarios)]
+                [row.name, name, *(show(getattr(scores, field)[s]) for s in board.columns)]
                 for row in board.rows
                 for name, scores in row.classes.items()
             ),

@@ -41,7 +41,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
     console.print(_summary(board, console.width))
     average = board.asked.protocol.average.name
     roomy = console.width >= ROOMY or len(board.rows) == 1
-    console.print(Text("Spearman by class and subset (higher is better)", style="italic"))
+    console.print(Text("Spearman by class and scenario (higher is better)", style="italic"))
     columns = _columns(board, console.width - (20 if roomy else 0))
     console.print(
         _grid(
@@ -62,7 +62,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
             (average, lambda s: squared_points(s.average_mse)),
         )
     )
-    if len(columns) < len(board.scenarios):
+    if len(columns) < len(board.columns):
         note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
     for note in footnotes(board):
@@ -96,16 +96,18 @@ def _summary(board: Leaderboard, width: int) -> Table:
 
 
 def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
-    """Return heading -> scenarios: each by itself, or by size where that is too wide."""
-    each = {name: [name] for name in board.scenarios}
+    """Return heading -> columns: each by itself, or subsets by size where that is too wide."""
+    each = {name: [name] for name in board.columns}
     label = max(len(name) for name in (*board.classes, "method"))
-    need = label + 3 + sum(max(6, len(name) + 1) for name in (*each, "average"))
+    need = label + 3 + sum(max(6, len(name.split("=")[0]) + 1) for name in (*each, "average"))
     if need <= width:
         return each
-    by_size: dict[str, list[str]] = {}
-    for name, shown in subset_names(board.asked.protocol, board.asked.dataset).items():
-        by_size.setdefault(f"{sum(shown)} of {len(shown)}", []).append(name)
-    return by_size
+    shown = subset_names(board.asked.protocol, board.asked.dataset)
+    narrow: dict[str, list[str]] = {}
+    for name in board.columns:
+        size = f"{sum(shown[name])} of {len(shown[name])}" if name in shown else name
+        narrow.setdefault(size, []).append(name)
+    return narrow
 
 
 def _grid(
@@ -119,7 +121,8 @@ def _grid(
     several = len(board.rows) > 1
     table.add_column("method" if several else "class", no_wrap=True)
     for name in (*columns, last[0]):
-        table.add_column(name, justify="right", no_wrap=True)
+        # a rate stands below its kind, the rates of several modalities below each other
+        table.add_column(name.replace("=", "\n").replace(",", "\n"), justify="right", no_wrap=True)
     for row in board.rows:
         if several:
             table.add_row(Text(row.name, style="bold"))

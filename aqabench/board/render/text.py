@@ -67,7 +67,7 @@ def footnotes(board: Leaderboard) -> list[str]:
     """Return what a reader must know to read the board rightly."""
     average = board.asked.protocol.average.name
     notes = [
-        f"{average}: Fisher-z mean of {', '.join(board.averaged)}; [ ]: 95 % interval, jackknife "
+        f"{average}: Fisher-z mean of {_averaged(board)}; [ ]: 95 % interval, jackknife "
         "over test videos"
         + (
             " and seeds."
@@ -97,6 +97,15 @@ def footnotes(board: Leaderboard) -> list[str]:
         notes += [f"{row.name}: {note}." for note in row.notes]
         notes += [f"{row.name} FAILED {line}" for line in row.failed]
     return notes
+
+
+def _averaged(board: Leaderboard) -> str:
+    """Return the columns that enter the average, with their numbers of draws."""
+    draws = {
+        column: sum(name in board.averaged for name in names)
+        for column, names in board.columns.items()
+    }
+    return ", ".join(c if n == 1 else f"{c} ({n} draws)" for c, n in draws.items() if n)
 
 
 def seeds(row: Row) -> str:
