@@ -78,6 +78,7 @@ class Leaderboard:
 
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
     ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
+    ``cells`` are those that enter the average, of methods that have one; ``tested`` are all.
     """
 
     asked: Asked
@@ -88,6 +89,7 @@ class Leaderboard:
     averaged: tuple[str, ...]
     rows: tuple[Row, ...]
     cells: Mapping[str, list[Cell]] = field(repr=False)
+    tested: Mapping[str, list[Cell]] = field(repr=False)
 
     @property
     def simulated(self) -> bool:
@@ -116,6 +118,7 @@ def build(
     tried = {r.class_name for group in groups for r in group.records}
     classes = tuple(c for c in asked.protocol.classes if c in tried)
     cells: dict[str, list[Cell]] = {}
+    tested: dict[str, list[Cell]] = {}
     rows = []
     for group in groups:
         seeds = _common_seeds(group, classes, asked)
@@ -127,11 +130,12 @@ def build(
         own = {r: _cells(tables, r) for r in ("val", "last", "oracle")}
         row = _row(asked, classes, group, seeds, own, chosen, averaged)
         rows.append(row)
+        tested[row.name] = own[chosen]
         if row.overall is not None:
             cells[row.name] = [c for c in own[chosen] if c.scenario in averaged]
-    rows.sort(key=_rank)
     shown = columns(asked.protocol, asked.dataset)
-    return Leaderboard(asked, condition, chosen, classes, shown, averaged, tuple(rows), cells)
+    order = tuple(sorted(rows, key=_rank))
+    return Leaderboard(asked, condition, chosen, classes, shown, averaged, order, cells, tested)
 
 
 def _common_seeds(group: Runs, classes: Sequence[str], asked: Asked) -> tuple[int, ...]:

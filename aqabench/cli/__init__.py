@@ -19,6 +19,7 @@ VERBS = {
     "show": "aqabench.cli.show",
     "check": "aqabench.cli.check",
     "data": "aqabench.cli.data",
+    "protocol": "aqabench.cli.protocol",
     "completion": "aqabench.cli.completion",
 }
 INTERRUPTED = 130

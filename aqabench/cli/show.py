@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from aqabench.cli.lines import Lines, print_lines, protocol_lines
 from aqabench.cli.options import dataset_names, method_names, plugins_option, protocol_names
 from aqabench.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from aqabench.method.card import MethodCard
-    from aqabench.protocol.library import Asked
-    from aqabench.protocol.schema import DatasetSpec, SplitSpec
+    from aqabench.protocol.schema import DatasetSpec
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -40,7 +40,7 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
         assert card is not None
         lines = _method(card)
     elif name in protocol_names() or name.endswith((".yaml", ".yml")):
-        lines = _protocol(load_protocol(name))
+        lines = protocol_lines(load_protocol(name))
     elif name in dataset_names():
         lines = _dataset(load_dataset(name))
     else:
@@ -48,10 +48,10 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
         raise UnknownNameError(
             "method, protocol or data set", name, known, "aqabench list methods|protocols|datasets"
         )
-    _print(console, lines)
+    print_lines(console, lines)
 
 
-def _method(card: MethodCard) -> list[tuple[str, Any]]:
+def _method(card: MethodCard) -> Lines:
     return [
         (card.name, card.title),
         ("kind", card.kind),
@@ -81,39 +81,7 @@ def _needs(card: MethodCard) -> str:
     return streams
 
 
-def _protocol(asked: Asked) -> list[tuple[str, Any]]:
-    from aqabench.protocol.scenarios import averaged_scenarios, subset_names
-
-    protocol = asked.protocol
-    part = protocol.split.validation
-    whole = f", every {part.group} whole" if part and part.group else ""
-    return [
-        (protocol.name, f"{protocol.title}, version {protocol.version}"),
-        ("question", protocol.question),
-        ("data set", asked.dataset.title),
-        ("classes", ", ".join(protocol.classes)),
-        ("modalities", ", ".join(protocol.modalities)),
-        ("split", _split(protocol.split)),
-        ("validation", f"{part.fraction:.0%} of the training list{whole}" if part else "none"),
-        ("test scenarios", " ".join(subset_names(protocol, asked.dataset))),
-        (protocol.average.name, " ".join(averaged_scenarios(protocol, asked.dataset))),
-        ("epoch chosen by", protocol.selection),
-        ("seeds", ", ".join(map(str, protocol.seeds))),
-        ("digest", asked.digest),
-    ]
-
-
-def _split(split: SplitSpec) -> str:
-    """Return the split in words."""
-    return {
-        "official": "official lists",
-        "published-folds": f"published folds by {split.folds}",
-        "kfold": f"{split.k} folds of like score distribution",
-        "grouped": f"{split.k} folds that share no {split.group}",
-    }[split.scheme]
-
-
-def _dataset(spec: DatasetSpec) -> list[tuple[str, Any]]:
+def _dataset(spec: DatasetSpec) -> Lines:
     from aqabench.data.store import DataStore
     from aqabench.disk import home
 
@@ -145,17 +113,3 @@ def _dataset(spec: DatasetSpec) -> list[tuple[str, Any]]:
 
 def _pairs(settings: Any) -> str:
     return ", ".join(f"{k} = {v}" for k, v in settings.items())
-
-
-def _print(console: Any, lines: list[tuple[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for key, value in lines:
-        text = "\n".join(value) if isinstance(value, list) else str(value)
-        if text:
-            table.add_row(key, Text(text))
-    console.print(table)

@@ -128,7 +128,8 @@ def relative_l2(y: npt.ArrayLike, p: npt.ArrayLike, bounds: tuple[float, float])
     Args:
         y: labels (n,) in judge points.
         p: predictions (n,) in judge points.
-        bounds: lowest and highest score of the *whole* label file, never of the resample.
+        bounds: declared lowest and highest score of the class, the same for every method and
+            every resample.
 
     Raises:
         UsageError: the bounds are not increasing and finite.

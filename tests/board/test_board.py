@@ -17,7 +17,7 @@ from aqabench.board.render.terminal import print_board, print_pairs
 from aqabench.board.select import by_condition
 from aqabench.board.table import Leaderboard, build
 from aqabench.protocol.library import Asked, load_protocol
-from aqabench.protocol.scenarios import subset_names
+from aqabench.protocol.scenarios import scenarios
 from aqabench.runs.record import Cost, RunRecord
 from aqabench.runs.store import RunStore, prediction_frame
 
@@ -44,7 +44,7 @@ def put(
             continue
         rng = np.random.default_rng([rng_seed, seed, len(method), ord(class_name[0])])
         truth = np.random.default_rng(ord(class_name[0])).uniform(5, 40, N)
-        names = list(subset_names(asked.protocol, asked.dataset))
+        names = list(scenarios(asked.protocol, asked.dataset))
         predictions = truth + noise * rng.normal(size=(len(names), N))
         if math.isinf(noise):
             predictions = np.full((len(names), N), 20.0)

@@ -152,7 +152,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     data = simulate(spec)
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for path in paths:
-        figures.write_figure(figures.draw(data, spec, 0, simulated=True), path)
+        write_figure(figures.draw(data, spec, 0, simulated=True), path)
     assert paths[0].read_bytes().startswith(HEADS[suffix])
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -186,16 +186,16 @@ def test_channels_of_a_heat_map_are_those_that_vary_most() -> None:
 def test_a_figure_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
-        figures.check_path(tmp_path / "a.png")
-    monkeypatch.setattr(figures.os, "access", lambda *_: False)
+        check_path(tmp_path / "a.png")
+    monkeypatch.setattr("aqabench.figure.os.access", lambda *_: False)
     with pytest.raises(StoreError, match=r"Choose another place: --figure FILE\.png"):
-        figures.check_path(tmp_path / "b.png")
+        check_path(tmp_path / "b.png")
     monkeypatch.undo()
     spec = odd_spec(1, 1, True, 0)
     data = simulate(spec)
     figure = figures.draw(data, spec, 0, simulated=True)
     with pytest.raises(StoreError, match="Cannot write the figure to"):
-        figures.write_figure(figure, tmp_path / "gone" / "b.png")
+        write_figure(figure, tmp_path / "gone" / "b.png")
 
 
 def test_bars_and_digits() -> None:

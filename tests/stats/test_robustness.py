@@ -270,6 +270,21 @@ def test_the_ends_of_equity():
     assert float(equity_index({s: 0.7 if s[0] else -0.5 for s in subsets(3)})) == 0.0
 
 
+def test_equity_of_two_modalities_by_hand():
+    uneven = equity_index({(True, False): 0.6, (False, True): 0.2, (True, True): 0.6})
+    assert uneven.contributions == pytest.approx((0.5, 0.1))
+    assert uneven.shares == pytest.approx((5 / 6, 1 / 6))
+    assert float(uneven) == pytest.approx(0.6500, abs=5e-5)
+
+
+def test_what_is_negative_counts_as_nothing():
+    wrong = equity_index({(True, False): 0.6, (False, True): -0.4, (True, True): 0.6})
+    assert wrong.contributions == pytest.approx((0.6, 0.0))
+    harmful = equity_index({(True, False): 0.6, (False, True): 0.0, (True, True): 0.3})
+    assert harmful.contributions == pytest.approx((0.45, -0.15))
+    assert harmful.shares == (1.0, 0.0)
+
+
 def test_undefined_equity_is_named():
     nothing = equity_index(dict.fromkeys(subsets(3), -0.2))
     assert math.isnan(float(nothing))

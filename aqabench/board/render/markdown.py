@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from aqabench.board.render.text import (
     DASH,
     correlation,
+    cost_cells,
+    cost_headings,
     count,
     duration,
     footnotes,
@@ -55,6 +57,10 @@ def board_markdown(board: Leaderboard) -> str:
                 for name, scores in row.classes.items()
             ),
         )
+    if cost_headings(board):
+        lines += ["", "## What missing streams cost, mean over classes", ""]
+        rows = ([row.name, *cost_cells(board, row)] for row in board.rows)
+        lines += _table(["method", *cost_headings(board)], rows)
     lines += ["", *(f"- {note}" for note in footnotes(board)), ""]
     return "\n".join(lines)
 

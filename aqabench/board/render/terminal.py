@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from rich import box
@@ -15,6 +16,8 @@ from aqabench.board.pairs import Pair
 from aqabench.board.render.text import (
     DASH,
     correlation,
+    cost_cells,
+    cost_headings,
     count,
     duration,
     footnotes,
@@ -30,6 +33,8 @@ from aqabench.stats import fisher_mean
 
 NAME = 16
 """Columns of a method's name that the summary keeps whole."""
+INTERVAL = 13
+"""Columns that an interval takes behind a number."""
 ROOMY = 100
 """From this many columns on, every class of several methods has its interval beside it."""
 
@@ -40,9 +45,10 @@ def print_board(board: Leaderboard, console: Console) -> None:
     console.print(Text(heading(board), style="bold"))
     console.print(_summary(board, console.width))
     average = board.asked.protocol.average.name
-    roomy = console.width >= ROOMY or len(board.rows) == 1
+    with_intervals = _need(board, board.columns) + INTERVAL <= console.width
+    roomy = with_intervals and (console.width >= ROOMY or len(board.rows) == 1)
     console.print(Text("Spearman by class and scenario (higher is better)", style="italic"))
-    columns = _columns(board, console.width - (20 if roomy else 0))
+    columns = _columns(board, console.width)
     console.print(
         _grid(
             board,
@@ -62,6 +68,9 @@ def print_board(board: Leaderboard, console: Console) -> None:
             (average, lambda s: squared_points(s.average_mse)),
         )
     )
+    if cost_headings(board):
+        console.print(Text("What missing streams cost, mean over classes", style="italic"))
+        console.print(_costs(board))
     if len(columns) < len(board.columns):
         note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
@@ -85,7 +94,7 @@ def _summary(board: Leaderboard, width: int) -> Table:
         "params": lambda r: count(r.parameters),
         "time": lambda r: duration(r.seconds),
     }
-    if width < ROOMY and longest > NAME // 2:
+    if width < ROOMY and longest + len(average) > NAME - 4:
         del columns["last"]
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -95,12 +104,20 @@ def _summary(board: Leaderboard, width: int) -> Table:
     return table
 
 
+def _costs(board: Leaderboard) -> Table:
+    table = _table()
+    table.add_column("method", overflow="fold")
+    for name in cost_headings(board):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in board.rows:
+        table.add_row(Text(row.name.replace("[", " [")), *cost_cells(board, row))
+    return table
+
+
 def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
     """Return heading -> columns: each by itself, or subsets by size where that is too wide."""
     each = {name: [name] for name in board.columns}
-    label = max(len(name) for name in (*board.classes, "method"))
-    need = label + 3 + sum(max(6, len(name.split("=")[0]) + 1) for name in (*each, "average"))
-    if need <= width:
+    if _need(board, each) <= width:
         return each
     shown = subset_names(board.asked.protocol, board.asked.dataset)
     narrow: dict[str, list[str]] = {}
@@ -108,6 +125,13 @@ def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
         size = f"{sum(shown[name])} of {len(shown[name])}" if name in shown else name
         narrow.setdefault(size, []).append(name)
     return narrow
+
+
+def _need(board: Leaderboard, names: Iterable[str]) -> int:
+    """Return how wide a grid of these columns will be."""
+    label = max(len(name) for name in (*board.classes, "method"))
+    headings = (max(len(part) for part in re.split("[=,]", name)) for name in names)
+    return label + 3 + sum(max(5, width) + 2 for width in (*headings, len("Average")))
 
 
 def _grid(

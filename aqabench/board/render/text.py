@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from aqabench.board.robustness import rate_area, subset_summary
 from aqabench.board.table import Leaderboard, Row
 from aqabench.protocol.folds import fold_names
+from aqabench.protocol.scenarios import subset_names
 from aqabench.stats import Interval
 
 DASH = "–"
@@ -83,6 +85,11 @@ def footnotes(board: Leaderboard) -> list[str]:
             "averages are over folds. Their training parts overlap, which the interval does not "
             "contain."
         )
+    if "breaks" in cost_headings(board):
+        notes.append(
+            "breaks: steps at which one stream more made it worse by over 0.005; equity: how "
+            "evenly the streams contribute, 1 is evenly (aqabench-MEI). Formulas: docs/metrics.md."
+        )
     if board.rule == "oracle":
         notes.append(
             "The epoch is chosen ON THE TEST VIDEOS, as papers do: these are not honest "
@@ -115,3 +122,29 @@ def seeds(row: Row) -> str:
 
 def _several_seeds(board: Leaderboard) -> bool:
     return all(len(row.seeds) > 1 for row in board.rows)
+
+
+def cost_headings(board: Leaderboard) -> list[str]:
+    """Return what :func:`cost_cells` says of each method."""
+    if any(subset_summary(board, row) for row in board.rows):
+        return ["all streams", "worst subset", "breaks", "equity"]
+    if any(rate_area(board, row) is not None for row in board.rows):
+        return ["area under the curve"]
+    return []
+
+
+def cost_cells(board: Leaderboard, row: Row) -> list[str]:
+    """Return the measures of a row as people read them."""
+    summary = subset_summary(board, row)
+    if summary is not None:
+        worst, breaks = summary.worst, summary.violations
+        shown = subset_names(board.asked.protocol, board.asked.dataset)
+        name = next(n for n, subset in shown.items() if subset == worst.subset)
+        return [
+            correlation(summary.full),
+            f"{correlation(worst.value)} ({name})",
+            f"{breaks.count} of {breaks.of}" if breaks.of else DASH,
+            f"{summary.equity.index:.2f}" if math.isfinite(summary.equity.index) else DASH,
+        ]
+    area = rate_area(board, row)
+    return [correlation(area)] if area is not None else [DASH for _ in cost_headings(board)]

@@ -1,15 +1,11 @@
 """The figure of ``aqabench data show``: lengths, scores, how scores agree, and one sample in time.
 
-Draws what :mod:`aqabench.data.summary` counts.  matplotlib is imported when a figure is drawn, and
-never by way of pyplot: no window, no global state.  The same data give the same bytes.
+Draws what :mod:`aqabench.data.summary` counts; :mod:`aqabench.figure` writes it.
 """
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +13,7 @@ import numpy.typing as npt
 
 from aqabench.data.features import FeatureSet
 from aqabench.data.summary import round_edges, score_edges, spearman_matrix
-from aqabench.disk import replace_file
-from aqabench.errors import StoreError, UsageError
+from aqabench.figure import BLUE, ORANGE, set_title
 from aqabench.protocol.schema import DatasetSpec
 
 if TYPE_CHECKING:
@@ -26,8 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-SUFFIXES = (".png", ".svg", ".pdf")
-COLOURS = {"train": "#0072b2", "test": "#e69f00"}
+COLOURS = {"train": BLUE, "test": ORANGE}
 WORDS = {"train": "training", "test": "test"}
 SAMPLE_COLOUR = "#c2185b"
 FEW_CLASSES = 4
@@ -37,56 +31,6 @@ CHANNELS = 48
 BINS, LENGTH_BINS = 30, 100
 CLIP_AT = 2.5
 """Standard deviations at which the colours of a heat map end."""
-
-
-def check_path(path: Path) -> None:
-    """Refuse a figure file that could not be written, before any time is spent.
-
-    Raises:
-        UsageError: a suffix that is no format, or a folder that is not there.
-        StoreError: a folder that may not be written.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        suggestion = path.parent / f"{path.stem or 'figure'}.png"
-        raise UsageError(
-            f"The figure file '{path}' must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}. "
-            f"Type: --figure '{suggestion}'"
-        )
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"There is no folder {path.parent} for the figure. Make it first (mkdir -p "
-            f"'{path.parent}'), or type: --figure '{path.name}'"
-        )
-    if path.is_dir():
-        raise UsageError(f"'{path}' is a folder. Type: --figure '{path / 'figure.png'}'")
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(
-            f"Cannot write the figure to {path}: the folder may not be written. Choose another "
-            "place: --figure FILE.png"
-        )
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all.
-
-    Raises:
-        StoreError: the disk is full or may not be written.
-    """
-    from matplotlib import rc_context
-
-    kind = path.suffix.lower()[1:]
-    undated = {"svg": "Date", "pdf": "CreationDate"}
-    facts = {undated[kind]: None} if kind in undated else {}
-    content = io.BytesIO()
-    with rc_context({"svg.hashsalt": "aqabench"}):
-        figure.savefig(content, format=kind, metadata=facts, dpi=110)
-    try:
-        replace_file(path, content.getvalue())
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write the figure to {path}: {(error.strerror or str(error)).lower()}. Make "
-            "room or choose another place: --figure FILE.png"
-        ) from error
 
 
 def typical_row(data: FeatureSet) -> int:
@@ -113,10 +57,7 @@ def draw(data: FeatureSet, spec: DatasetSpec, row: int, simulated: bool) -> Figu
     beside = 1 if len(streams) <= 3 else 2
     below = 0.7 + 1.6 * -(-len(streams) // beside)
     figure = Figure(figsize=(13, above + below + 0.5), layout="constrained")
-    word = "SIMULATED data, not real" if simulated else "REAL data"
-    figure.suptitle(
-        f"{spec.title} – {word}", fontsize=15, weight="bold", color="#b71c1c" if simulated else "k"
-    )
+    set_title(figure, spec.title, simulated)
     upper, lower = figure.subfigures(2, 1, height_ratios=[above, below], squeeze=False).ravel()
     if many:
         _many_classes(upper, data, spec, row)

@@ -44,9 +44,10 @@ def command(name: str, wanted: str, sample_id: str | None, figure_path: Path | N
     from aqabench.cli.data.portrait import portrait, sample_portrait
     from aqabench.data.export import is_simulated
     from aqabench.data.summary import summarise
+    from aqabench.figure import check_path, write_figure
 
     if figure_path is not None:
-        figures.check_path(figure_path)
+        check_path(figure_path)
     console = Console()
     with console.status(f"opening {name}"):
         chosen = open_data(name, wanted)
@@ -62,7 +63,7 @@ def command(name: str, wanted: str, sample_id: str | None, figure_path: Path | N
     with console.status("drawing"):
         shown = figures.typical_row(chosen.data) if row is None else row
         figure = figures.draw(chosen.data, chosen.spec, shown, simulated)
-        figures.write_figure(figure, figure_path)
+        write_figure(figure, figure_path)
     console.print(f"\nDrawn: {figure_path}", highlight=False, markup=False, soft_wrap=True)
 
 
