@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from aqabench.cli.options import PROTOCOL, store_option
 from aqabench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aqabench.board.select import Condition, Runs
+    from aqabench.board.table import Leaderboard
+    from aqabench.protocol.library import Asked
 
 
 @click.command("compare")
@@ -30,6 +38,13 @@ from aqabench.errors import UnknownNameError, UsageError
     default="terminal",
     show_default=True,
 )
+@click.option(
+    "--figure",
+    "figure_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the board: FILE.png, .svg or .pdf. One board only: see -p, --data, --budget.",
+)
 @store_option
 def command(
     methods: tuple[str, ...],
@@ -39,6 +54,7 @@ def command(
     classes: tuple[str, ...],
     rule: str | None,
     form: str,
+    figure_path: Path | None,
     store_folder: Path | None,
 ) -> int:
     """Compare what has been run: all METHODS in the store, or the ones you name.
@@ -55,9 +71,12 @@ def command(
     from aqabench.board.render.terminal import print_board, print_pairs
     from aqabench.board.select import by_condition
     from aqabench.board.table import build
+    from aqabench.figure import check_path
     from aqabench.protocol.library import load_protocol, protocol_names
     from aqabench.runs.store import RunStore
 
+    if figure_path is not None:
+        check_path(figure_path)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     if protocol is not None and protocol not in protocol_names():
         protocol = load_protocol(protocol).protocol.name
@@ -78,7 +97,7 @@ def command(
         if name not in known:
             raise UnknownNameError("method among the stored runs", name, known, "aqabench compare")
     console = Console()
-    failed = False
+    found: list[tuple[Asked, Condition, list[Runs]]] = []
     for condition, runs in conditions.items():
         chosen = [r for r in runs if not methods or r.name in methods]
         if methods and len(chosen) < len(set(methods)):
@@ -93,6 +112,11 @@ def command(
                 style="dim",
             )
             continue
+        found.append((asked, condition, chosen))
+    if figure_path is not None:
+        _one_board([condition for _, condition, _ in found])
+    failed = False
+    for asked, condition, chosen in found:
         board = build(asked, condition, chosen, store, rule)  # type: ignore[arg-type]
         if form == "markdown":
             click.echo(board_markdown(board))
@@ -101,5 +125,46 @@ def command(
             pairs = compare_all(board)
             if pairs:
                 print_pairs(board, pairs, console)
+        if figure_path is not None:
+            _draw(board, figure_path)
         failed = failed or any(row.failed for row in board.rows)
     return 1 if failed else 0
+
+
+def _one_board(conditions: Sequence[Condition]) -> None:
+    """Refuse to draw other than one board, and say which options leave one.
+
+    Raises:
+        UsageError: there are several boards, or none.
+    """
+    if len(conditions) == 1:
+        return
+    if not conditions:
+        raise UsageError(
+            "There is no board to draw: the named methods have no runs under one protocol, data "
+            "and budget. Type aqabench compare without --figure to see what there is."
+        )
+    options = {
+        "-p": [c.protocol for c in conditions],
+        "--data": [c.data_kind for c in conditions],
+        "--budget": [c.budget for c in conditions],
+    }
+    apart = [
+        f"{option} {'|'.join(dict.fromkeys(values))}"
+        for option, values in options.items()
+        if len(set(values)) > 1
+    ]
+    advice = (
+        f"Add {' or '.join(apart)}"
+        if apart
+        else "They are of different releases of the data: name METHODS that were run on one only"
+    )
+    raise UsageError(f"--figure draws one board, and these are {len(conditions)}. {advice}.")
+
+
+def _draw(board: Leaderboard, path: Path) -> None:
+    from aqabench.board.figures import draw
+    from aqabench.figure import write_figure
+
+    write_figure(draw(board), path)
+    click.echo(f"Drawn: {path}", err=True)

@@ -85,6 +85,26 @@ def withhold(batch: Batch, available: Tensor) -> Batch:
     )
 
 
+def cover(batch: Batch, observed: Tensor, filling: Mapping[str, Tensor]) -> Batch:
+    """Hide steps inside the samples, and put what stands for them.
+
+    Args:
+        batch: complete as far as the data are.
+        observed: (B, T, M) bool, what this scenario shows of each step.
+        filling: modality -> (D,) what a hidden step shows, the mean of the training samples.
+    """
+    shown = batch.observed & observed.to(batch.observed)
+    covered = batch.valid[..., None] & ~shown  # (B, T, M)
+    return replace(
+        batch,
+        features={
+            m: torch.where(covered[:, :, k, None], filling[m], x)  # (B, T, D)
+            for k, (m, x) in enumerate(batch.features.items())
+        },
+        observed=shown,
+    )
+
+
 class Split:
     """The videos of one class in one part of the data, ready to be cut into windows."""
 
@@ -157,20 +177,56 @@ class Split:
         if key not in self._dense or len(self._dense[key][0]) != min(batch_size, len(self)):
             batches = []
             for rows in torch.split(torch.arange(len(self)), batch_size):
-                if window == "centre":
-                    start = (self.lengths[rows] - clip_length).clamp_min(0) // 2
-                    length = clip_length
-                else:
-                    start = torch.zeros(len(rows), dtype=torch.long)
-                    length = int(self.lengths[rows].max())
+                start, length = self._cut(rows, window, clip_length)
                 batches.append(self._window(rows, start, length, with_score=False))
             self._dense[key] = batches
         return self._dense[key]
 
-    def _window(self, rows: Tensor, start: Tensor, clip_length: int, with_score: bool) -> Batch:
+    def observed(
+        self, table: Tensor, window: str, clip_length: int, batch_size: int
+    ) -> Iterator[Tensor]:
+        """Yield what a time table shows of the batches of :meth:`fixed_batches`.
+
+        Args:
+            table: (sum of lengths, M) bool, the videos in list order.
+            window: as there.
+            clip_length: as there.
+            batch_size: as there.
+
+        Yields:
+            (B, T, M) bool; False on padding.
+        """
+        begin = torch.cumsum(self.lengths, 0) - self.lengths  # (n,)
+        rows: Tensor
+        for rows in torch.arange(len(self)).split(batch_size):  # type: ignore[no-untyped-call]
+            start, length = self._cut(rows, window, clip_length)
+            at, valid = self._steps(rows, start, length)
+            yield table[begin[rows, None] + torch.where(valid, at, 0)] & valid[..., None]
+
+    def means(self) -> dict[str, Tensor]:
+        """Return modality -> (D,) mean over all clips of the part."""
+        means = {}
+        for m, flat in self._flat.items():
+            total = torch.zeros(flat.shape[1], dtype=torch.float64)
+            for begin, length in zip(self._begin.tolist(), self.lengths.tolist(), strict=True):
+                total += flat[begin : begin + length].double().sum(0)
+            means[m] = (total / int(self.lengths.sum())).float()
+        return means
+
+    def _cut(self, rows: Tensor, window: str, clip_length: int) -> tuple[Tensor, int]:
+        """Return where the fixed windows of some videos begin (B,), and their clips."""
+        if window == "centre":
+            return (self.lengths[rows] - clip_length).clamp_min(0) // 2, clip_length
+        return torch.zeros(len(rows), dtype=torch.long), int(self.lengths[rows].max())
+
+    def _steps(self, rows: Tensor, start: Tensor, clip_length: int) -> tuple[Tensor, Tensor]:
+        """Return (B, T) the clip within the video of each step, and whether it exists."""
         steps = torch.arange(0, clip_length, self.stride)  # (T,)
-        at = start[:, None] + steps[None, :]  # (B, T) clip within the video
-        valid = at < self.lengths[rows, None]
+        at = start[:, None] + steps[None, :]
+        return at, at < self.lengths[rows, None]
+
+    def _window(self, rows: Tensor, start: Tensor, clip_length: int, with_score: bool) -> Batch:
+        at, valid = self._steps(rows, start, clip_length)
         index = (self._begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
         padded = not bool(valid.all())
         features = {}

@@ -14,6 +14,7 @@ from aqabench.protocol.load import NEXT_STEP, load_marked, load_model
 from aqabench.protocol.mask_laws import LABEL_SLACK, QUOTAS
 from aqabench.protocol.schema import (
     DatasetSpec,
+    MixScenario,
     Protocol,
     QuotaScenario,
     RateScenario,
@@ -131,9 +132,13 @@ def _scenario_faults(protocol: Protocol, document: Document) -> list[Fault]:
     for i, spec in enumerate(protocol.scenarios):
         if isinstance(spec, SubsetsScenario):
             continue
+        if isinstance(spec, MixScenario):
+            for j, name in enumerate(spec.shown):
+                loc: Loc = ("scenarios", i, "shown", j)
+                faults += _unknown(document, loc, name, list(protocol.modalities))
         rates: tuple[float | tuple[float, ...], ...] = spec.rates
         for j, rate in enumerate(rates):
-            loc: Loc = ("scenarios", i, "rates", j)
+            loc = ("scenarios", i, "rates", j)
             if isinstance(rate, tuple):
                 if len(rate) != count:
                     problem = f"must hold {count} rates, one for each modality, not {len(rate)}"
@@ -142,7 +147,9 @@ def _scenario_faults(protocol: Protocol, document: Document) -> list[Fault]:
                 rows = ", ".join(f"{known:g}" for known in QUOTAS)
                 problem = f"quota is defined for three modalities and the rates {rows}"
                 faults.append(document.fault(loc, problem))
-            elif isinstance(spec, RateScenario) and rate > largest + LABEL_SLACK:
+            elif (
+                isinstance(spec, RateScenario) or spec.kind == "rate-t"
+            ) and rate > largest + LABEL_SLACK:
                 problem = (
                     f"with {count} modalities of which one always stays at most {largest:.4g} of "
                     "the slots can be hidden"

@@ -1,8 +1,8 @@
 """``protocols/lock.json``: what every shipped protocol means, so that none changes unnoticed.
 
 Pinned are the version, the digest (fields of the protocol and of its data set) and, for each class
-and part, the digest of the scenarios' tables over reference ids, which catches a law whose code
-draws something else.  The lock is written with ``python -m aqabench.protocol.lock``; that refuses
+and part, the digests of the scenarios' tables over reference ids and lengths, which catch a law
+whose code draws something else.  ``python -m aqabench.protocol.lock`` writes the lock; it refuses
 to change what is locked of a version, and nothing overrides the refusal.
 
 Which samples are in a part is not pinned here: the split rule belongs to :mod:`aqabench.data`,
@@ -22,11 +22,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aqabench.disk import replace_file, storing
 from aqabench.errors import AqabenchError, ProtocolError
 from aqabench.protocol.library import Asked, load_protocol, protocol_names
-from aqabench.protocol.scenarios import availability, masks_digest
+from aqabench.protocol.scenarios import availability, masks_digest, observation
 from aqabench.protocol.schema import ClassSpec
 from aqabench.resources import folder
 
-__all__ = ["COMMAND", "Entry", "check_lock", "entry", "reference_counts", "reference_ids"]
+__all__ = [
+    "COMMAND",
+    "Entry",
+    "check_lock",
+    "entry",
+    "reference_counts",
+    "reference_ids",
+    "reference_lengths",
+    "write_lock",
+]
 
 COMMAND = "python -m aqabench.protocol.lock"
 ABOUT = f"What each version of a protocol means. Written by: {COMMAND}"
@@ -38,10 +47,17 @@ class _Frozen(BaseModel):
 
 
 class LockedPart(_Frozen):
-    """The tables of all scenarios over ``samples`` reference ids."""
+    """Digests of the tables over ``samples`` reference ids; empty where there are none.
+
+    Attributes:
+        samples: number of reference ids.
+        masks: of the scenarios in which whole modalities are missing.
+        time_masks: of those in which steps are missing.
+    """
 
     samples: int
-    masks: str
+    masks: str = ""
+    time_masks: str = ""
 
 
 class Entry(_Frozen):
@@ -72,6 +88,14 @@ def reference_ids(count: int) -> list[str]:
     return [f"{i:05d}" for i in range(count)]
 
 
+def reference_lengths(count: int, clip_length: int) -> list[int]:
+    """Return a number of clips for each reference id: the training window and up to 9 less.
+
+    Unequal, so that a table that is laid out by the wrong lengths has another digest.
+    """
+    return [max(1, clip_length - i % 10) for i in range(count)]
+
+
 def reference_counts(asked: Asked, class_spec: ClassSpec) -> dict[str, int]:
     """Return part -> number of samples, as far as the declared counts tell.
 
@@ -100,9 +124,14 @@ def entry(asked: Asked) -> Entry:
         counts = reference_counts(asked, class_spec)
         for part, count in counts.items():
             if (part, count) not in made:  # tables know the part and its size, not the class
-                ids = reference_ids(count)
-                tables = availability(protocol, dataset, ids, part)
-                made[part, count] = LockedPart(samples=count, masks=masks_digest(tables, ids))
+                ids, lengths = reference_ids(count), reference_lengths(count, dataset.clip_length)
+                whole = availability(protocol, dataset, ids, part)
+                timed = observation(protocol, dataset, ids, lengths, part)
+                made[part, count] = LockedPart(
+                    samples=count,
+                    masks=masks_digest(whole, ids),
+                    time_masks=masks_digest(timed, ids, lengths),
+                )
         classes[class_spec.name] = {part: made[part, count] for part, count in counts.items()}
     return Entry(version=protocol.version, digest=asked.digest, classes=classes)
 
@@ -147,7 +176,7 @@ def write_lock() -> None:
     if refused:
         raise ProtocolError("\n  ".join(["protocols/lock.json is left as it was:", *refused]))
     lock = Lock(about=ABOUT, protocols=now)
-    text = json.dumps(lock.model_dump(), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(lock.model_dump(exclude_defaults=True), indent=2, ensure_ascii=False) + "\n"
     with storing(_path(), "The old lock is intact. Make room or allow writing there"):
         replace_file(_path(), text.encode())
 

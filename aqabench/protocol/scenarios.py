@@ -18,13 +18,16 @@ from aqabench.protocol.mask_laws import imbalanced, keep_one, keep_one_exact, qu
 from aqabench.protocol.mask_tables import table_digest, table_generator
 from aqabench.protocol.schema import (
     DatasetSpec,
+    FrameScenario,
     ImbalancedScenario,
+    MixScenario,
     Protocol,
     QuotaScenario,
     RateScenario,
     ScenarioSpec,
     SubsetsScenario,
 )
+from aqabench.protocol.time_laws import block, frame_iid, mix, outage, prefix, rate_t, suffix
 
 Table = npt.NDArray[np.bool_]
 
@@ -50,9 +53,16 @@ class Scenario:
     shown: tuple[bool, ...] | None = None
 
     @property
+    def timed(self) -> bool:
+        """Are steps inside the samples missing, not whole modalities?"""
+        return isinstance(self.spec, FrameScenario | MixScenario)
+
+    @property
     def complete(self) -> bool:
         """Does it hide nothing?"""
-        return all(self.shown) if self.shown is not None else not any(self.level)
+        if self.shown is not None:
+            return all(self.shown)
+        return not any(self.level) and not isinstance(self.spec, MixScenario)
 
 
 def scenarios(protocol: Protocol, dataset: DatasetSpec) -> dict[str, Scenario]:
@@ -70,8 +80,10 @@ def scenarios(protocol: Protocol, dataset: DatasetSpec) -> dict[str, Scenario]:
         levels: tuple[float | tuple[float, ...], ...] = spec.rates
         for rates in levels:
             level = rates if isinstance(rates, tuple) else (rates,)
-            column = f"{spec.kind}={','.join(f'{rate:g}' for rate in level)}"
-            for draw in range(spec.draws if any(level) else 1):
+            of = f" {_join(spec.shown, protocol, dataset)}" if isinstance(spec, MixScenario) else ""
+            column = f"{spec.kind}{of}={','.join(f'{rate:g}' for rate in level)}"
+            drawn = any(level) and spec.kind not in ("prefix", "suffix")
+            for draw in range(spec.draws if drawn else 1):
                 name = f"{column}/{draw}"
                 found[name] = Scenario(name, column, spec, level, draw)
     return found
@@ -94,7 +106,7 @@ def subset_names(protocol: Protocol, dataset: DatasetSpec) -> dict[str, tuple[bo
 def availability(
     protocol: Protocol, dataset: DatasetSpec, ids: Sequence[str], part: str = "test"
 ) -> dict[str, Table]:
-    """Return scenario -> (n, M) bool for the samples ``ids``.
+    """Return scenario -> (n, M) bool for the samples ``ids``; not of timed scenarios.
 
     Args:
         protocol: what is asked.
@@ -106,7 +118,54 @@ def availability(
     return {
         name: scenario_table(scenario, protocol, dataset, ids, part)
         for name, scenario in scenarios(protocol, dataset).items()
+        if not scenario.timed
     }
+
+
+def observation(
+    protocol: Protocol,
+    dataset: DatasetSpec,
+    ids: Sequence[str],
+    lengths: Sequence[int],
+    part: str = "test",
+) -> dict[str, Table]:
+    """Return timed scenario -> (sum of lengths, M) bool, the samples one after the other.
+
+    Args:
+        protocol: what is asked.
+        dataset: on which data set.
+        ids: (n,) sample ids in any order.
+        lengths: (n,) clips of each.
+        part: as in :func:`availability`.
+    """
+    return {
+        name: _time_table(scenario, protocol, dataset, ids, lengths, part)
+        for name, scenario in scenarios(protocol, dataset).items()
+        if scenario.timed
+    }
+
+
+def _time_table(
+    scenario: Scenario,
+    protocol: Protocol,
+    dataset: DatasetSpec,
+    ids: Sequence[str],
+    lengths: Sequence[int],
+    part: str,
+) -> Table:
+    count, spec, level = len(protocol.modalities), scenario.spec, scenario.level[0]
+    rng = table_generator(dataset.name, part, spec.kind, level, scenario.draw)
+    order = sorted(range(len(ids)), key=lambda i: ids[i])
+    clips = np.asarray(lengths, dtype=np.int64)[order]
+    if isinstance(spec, MixScenario):
+        table = mix(clips, [m in spec.shown for m in protocol.modalities], level, rng)
+    elif spec.kind == "prefix" or spec.kind == "suffix":
+        table = (prefix if spec.kind == "prefix" else suffix)(clips, count, level)
+    else:
+        laws = {"frame-iid": frame_iid, "rate-t": rate_t, "block": block, "outage": outage}
+        table = laws[spec.kind](clips, count, level, rng)
+    pieces = np.split(table, np.cumsum(clips)[:-1])
+    return np.concatenate([pieces[k] for k in np.argsort(order, kind="stable")])
 
 
 def scenario_table(
@@ -128,15 +187,35 @@ def scenario_table(
             table = quota(count, modalities, scenario.level[0], rng)
         case ImbalancedScenario():
             table = imbalanced(count, scenario.level, rng)
+        case _:
+            raise AssertionError(f"{spec.kind} hides steps, not whole modalities")
     place = np.argsort(np.argsort(np.asarray(ids, dtype=str), kind="stable"), kind="stable")
     return table[place]
 
 
-def masks_digest(tables: Mapping[str, Table], ids: Sequence[str]) -> str:
-    """Return sha256 over all tables of a part, in their order; equal for any order of the ids."""
+def masks_digest(
+    tables: Mapping[str, Table], ids: Sequence[str], lengths: Sequence[int] | None = None
+) -> str:
+    """Return sha256 over all tables of a part, in their order; equal for any order of the ids.
+
+    Args:
+        tables: of :func:`availability`, or with ``lengths`` of :func:`observation`.
+        ids: (n,) sample ids.
+        lengths: (n,) clips of each, for time tables.
+
+    Returns:
+        64 hexadecimal digits, or an empty text where there is no table.
+    """
+    if not tables:
+        return ""
     order = sorted(range(len(ids)), key=lambda i: ids[i])
-    side_by_side = np.concatenate(list(tables.values()), axis=1)[order]  # (n, S * M)
-    return table_digest(side_by_side, [ids[i] for i in order])
+    beside = np.concatenate(list(tables.values()), axis=1)  # (n or clips, S * M)
+    names = [ids[i] for i in order]
+    if lengths is None:
+        return table_digest(beside[order], names)
+    pieces = np.split(beside, np.cumsum(lengths)[:-1])
+    clips = [int(lengths[i]) for i in order]
+    return table_digest(np.concatenate([pieces[i] for i in order]), names, clips)
 
 
 def averaged_scenarios(protocol: Protocol, dataset: DatasetSpec) -> tuple[str, ...]:
@@ -150,14 +229,19 @@ def averaged_scenarios(protocol: Protocol, dataset: DatasetSpec) -> tuple[str, .
 def _subsets(
     spec: SubsetsScenario, protocol: Protocol, dataset: DatasetSpec
 ) -> dict[str, tuple[bool, ...]]:
-    symbols = {m.name: m.symbol for m in dataset.modalities}
-    # letters in a row are read at sight; longer symbols need something between them
-    between = "" if all(len(symbols[m]) == 1 for m in protocol.modalities) else "+"
     names: dict[str, tuple[bool, ...]] = {}
     for size in range(1, len(protocol.modalities) + 1):
         if spec.sizes is not None and size not in spec.sizes:
             continue
         for subset in combinations(protocol.modalities, size):
-            name = between.join(symbols[m] for m in subset)
-            names[name] = tuple(m in subset for m in protocol.modalities)
+            names[_join(subset, protocol, dataset)] = tuple(
+                m in subset for m in protocol.modalities
+            )
     return names
+
+
+def _join(subset: Sequence[str], protocol: Protocol, dataset: DatasetSpec) -> str:
+    """Return the name of a subset: letters in a row, longer symbols with a sign between them."""
+    symbols = {m.name: m.symbol for m in dataset.modalities}
+    short = all(len(symbols[m]) == 1 for m in protocol.modalities)
+    return ("" if short else "+").join(symbols[m] for m in subset)

@@ -218,8 +218,47 @@ class ImbalancedScenario(_Frozen):
     draws: Draws = Field(default=5, description="Tables drawn for each configuration.")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FrameScenario(_Frozen):
+    """Steps inside each sample are missing; hidden ones get the mean of the training samples."""
+
+    kind: Literal["frame-iid", "rate-t", "block", "outage", "prefix", "suffix"] = Field(
+        description=(
+            "frame-iid: each step of each modality by itself; rate-t: the law of rate at every "
+            "step; block: one run in each modality; outage: one run in all; prefix, suffix: the "
+            "beginning or the end of all."
+        )
+    )
+    rates: Annotated[tuple[Share, ...], Field(min_length=1)] = Field(
+        description="Shares of the steps to hide."
+    )
+    draws: Draws = Field(
+        default=3, description="Tables drawn for each rate; prefix and suffix need none."
+    )
+
+
+class MixScenario(_Frozen):
+    """Some modalities are shown, and steps inside them are missing (CorrKD)."""
+
+    kind: Literal["mix"]
+    shown: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Modalities that are shown."
+    )
+    rates: Annotated[tuple[Share, ...], Field(min_length=1)] = Field(
+        description="Shares of their steps to hide."
+    )
+    draws: Draws = Field(default=3, description="Tables drawn for each rate.")
+
+
 ScenarioSpec = Annotated[
-    SubsetsScenario | RateScenario | QuotaScenario | ImbalancedScenario,
+    SubsetsScenario
+    | RateScenario
+    | QuotaScenario
+    | ImbalancedScenario
+    | FrameScenario
+    | MixScenario,
     Field(discriminator="kind"),
 ]
 

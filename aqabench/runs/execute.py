@@ -17,6 +17,7 @@ from typing import Protocol as Interface
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from aqabench.data.batch import Split
 from aqabench.data.features import FeatureSet
@@ -24,7 +25,7 @@ from aqabench.data.splits import split_rows
 from aqabench.errors import AqabenchError, StoreError
 from aqabench.method.base import FitContext, Progress, Task
 from aqabench.method.registry import Registry
-from aqabench.protocol.scenarios import availability, masks_digest
+from aqabench.protocol.scenarios import availability, masks_digest, observation
 from aqabench.runs.cost import Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
 from aqabench.runs.plan import RunSpec
@@ -105,9 +106,9 @@ def _run(
         "title": card.title,
         "opt_outs": dict(card.opt_outs),
         "overrides": dict(spec.overrides),
-        "scenarios": tuple(parts["test"].available),
+        "scenarios": parts["test"].scenarios,
         "samples": {name: len(part.split) for name, part in parts.items()},
-        "masks": {name: masks_digest(p.available, p.split.ids) for name, p in parts.items()},
+        "masks": {name: _masks(part) for name, part in parts.items()},
         "environment": environment(),
         "started": started,
     }
@@ -137,11 +138,22 @@ def _parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
     """Return train, val (if the protocol has one) and test of the run's class."""
     protocol, dataset = spec.question.protocol, spec.question.dataset
     class_spec = next(c for c in dataset.classes if c.name == spec.class_name)
-    parts = {}
+    parts: dict[str, Part] = {}
+    filling: dict[str, Tensor] = {}
     for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
         split = Split(data, rows, class_spec, protocol.modalities, spec.question.budget.stride)
-        parts[name] = Part(split, availability(protocol, dataset, split.ids, name))
+        observed = observation(protocol, dataset, split.ids, split.lengths.tolist(), name)
+        if name == "train" and observed:
+            filling = split.means()
+        tables = availability(protocol, dataset, split.ids, name)
+        parts[name] = Part(split, tables, observed, filling)
     return parts
+
+
+def _masks(part: Part) -> str:
+    """Return sha256 of everything that the scenarios show of a part."""
+    ids, lengths = part.split.ids, part.split.lengths.tolist()
+    return masks_digest(part.available, ids) + masks_digest(part.observed, ids, lengths)
 
 
 def _fit(
@@ -193,6 +205,6 @@ def _predictions(looks: Looks, parts: Mapping[str, Part]) -> pd.DataFrame:
             part = parts[name]
             scores = np.asarray(part.split.points)
             frames.append(
-                prediction_frame(rule, name, part.available, part.split.ids, scores, predictions)
+                prediction_frame(rule, name, part.scenarios, part.split.ids, scores, predictions)
             )
     return pd.concat(frames, ignore_index=True)

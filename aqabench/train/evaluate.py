@@ -7,15 +7,16 @@ predictions, and the rules decide afterwards which look counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from aqabench.data.batch import Split
+from aqabench.data.batch import Batch, Split, cover
 from aqabench.errors import MethodError
 from aqabench.protocol.schema import SelectionRule
 from aqabench.stats import mse, spearman
@@ -35,10 +36,19 @@ class Part:
     Attributes:
         split: the n videos.
         available: scenario -> (n, M) bool.
+        observed: timed scenario -> (sum of lengths, M) bool, the videos one after the other.
+        filling: modality -> (D,) what a hidden step shows; needed where ``observed`` is not empty.
     """
 
     split: Split
     available: Mapping[str, npt.NDArray[np.bool_]]
+    observed: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    filling: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Names, in the order of the rows of predictions."""
+        return (*self.available, *self.observed)
 
 
 def predict_part(method: Method, part: Part, batch_size: int) -> Array:
@@ -47,21 +57,26 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     Raises:
         MethodError: a prediction is not finite; names the samples.
     """
-    masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
-    found, first = [], 0
-    for batch in part.split.fixed_batches(method.test_window, method.task.clip_length, batch_size):
-        shown = masks[:, first : first + len(batch)]
-        found.append(method.predict_scenarios(batch, shown).detach().cpu().double().numpy())
-        first += len(batch)
-    predictions = np.concatenate(found, axis=1)
-    if predictions.shape != masks.shape[:2]:
+    window, length = method.test_window, method.task.clip_length
+    batches = part.split.fixed_batches(window, length, batch_size)
+    found = [_whole(method, part, batches)] if part.available else []
+    for table in part.observed.values():
+        shown = part.split.observed(torch.from_numpy(table), window, length, batch_size)
+        covered = (
+            cover(batch, observed, part.filling)
+            for batch, observed in zip(batches, shown, strict=True)
+        )
+        found.append(np.concatenate([_numbers(method.predict(b)) for b in covered])[None])
+    predictions = np.concatenate(found)
+    expected = (len(part.scenarios), len(part.split))
+    if predictions.shape != expected:
         raise MethodError(
             f"{method.card.name} returned predictions of shape {predictions.shape}, expected "
-            f"{tuple(masks.shape[:2])}. Run 'aqabench check {method.card.name}'."
+            f"{expected}. Run 'aqabench check {method.card.name}'."
         )
     bad = np.argwhere(~np.isfinite(predictions))
     if bad.size:
-        names = list(part.available)
+        names = part.scenarios
         where = ", ".join(f"{part.split.ids[i]} under {names[s]}" for s, i in bad[:5])
         raise MethodError(
             f"{method.card.name} predicted a value that is not finite for {len(bad)} cases "
@@ -69,6 +84,22 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
             "missing values."
         )
     return predictions
+
+
+def _whole(method: Method, part: Part, batches: Sequence[Batch]) -> Array:
+    """Return (S, n) predictions with whole modalities missing, sharing what they have in common."""
+    masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
+    found, first = [], 0
+    for batch in batches:
+        shown = masks[:, first : first + len(batch)]
+        found.append(_numbers(method.predict_scenarios(batch, shown)))
+        first += len(batch)
+    return np.concatenate(found, axis=1)
+
+
+def _numbers(scores: Tensor) -> Array:
+    numbers: Array = scores.detach().cpu().double().numpy()
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -114,7 +145,7 @@ class Looks:
     def _measure(self, name: str, part: Part, predictions: Array, epoch: int) -> float:
         row: dict[str, Any] = {"epoch": epoch, "part": name}
         total = 0.0
-        for scenario, predicted in zip(part.available, predictions, strict=True):
+        for scenario, predicted in zip(part.scenarios, predictions, strict=True):
             rho = spearman(part.split.points, predicted)
             defined = math.isfinite(rho)
             error = float(mse(part.split.points, predicted))

@@ -198,7 +198,7 @@ def test_the_guide_makes_a_benchmark_of_ones_own_data(
     chosen = ("-p", protocol, "--budget", "quick", "--threads", 1)
     said = aqabench("run", "-m", "ridge", "-m", "mcmoe", *chosen)
     assert said.code == 0, said.words
-    assert "real left-hand, right-hand, voice, score-text features (tidy release)" in said.words
+    assert "real left-hand, right-hand, voice, text features (tidy release)" in said.words
     assert "2 of 4" in said.words
     said = aqabench("run", "-m", "unimodal", "--set", "stream=voice", *chosen)
     assert said.code == 0, said.words

@@ -14,6 +14,7 @@ from aqabench.cli.data.portrait import bars, digits
 from aqabench.data import simulated
 from aqabench.data.simulator import simulate
 from aqabench.errors import StoreError, UsageError
+from aqabench.figure import check_path, write_figure
 from aqabench.protocol.schema import ClassSpec, DatasetSpec, ModalitySpec
 from tests.cli.conftest import Run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aqabench.data.batch import Split, withhold
+from aqabench.data.batch import Split, cover, withhold
 from tests.helpers import small_data, small_spec
 
 
@@ -97,3 +97,45 @@ def test_what_does_not_exist_cannot_be_shown(split: Split) -> None:
     gone = withhold(batch, torch.tensor([[True, False], [True, False]]))
     again = withhold(gone, torch.ones(2, 2, dtype=torch.bool))
     assert not again.available[:, 1].any()
+
+
+# --- steps missing inside the samples -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", ["centre", "full"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_time_table_lies_on_the_clips_it_is_about(window: str, stride: int) -> None:
+    spec = small_spec(clip_length=7)
+    data = small_data(spec)
+    part = Split(data, data.rows("S", "test"), spec.classes[0], ["video", "audio"], stride)
+    lengths = part.lengths.tolist()
+    clip = torch.cat([torch.arange(n) for n in lengths])
+    table = torch.stack([clip % 2 == 0, clip % 3 == 0], dim=1)  # (clips, 2): known by the clip
+    batches = part.fixed_batches(window, 7, 5)
+    for batch, shown in zip(batches, part.observed(table, window, 7, 5), strict=True):
+        clips = batch.features["video"][..., 0].long() % 100  # every value names its clip
+        assert torch.equal(shown[..., 0], (clips % 2 == 0) & batch.valid)
+        assert torch.equal(shown[..., 1], (clips % 3 == 0) & batch.valid)
+
+
+def test_a_hidden_step_shows_the_filling_and_padding_stays_zero(split: Split) -> None:
+    (batch,) = split.fixed_batches("full", 8, 64)
+    shown = torch.rand(batch.observed.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    filling = {"video": torch.full((6,), -1.0), "audio": torch.full((4,), -2.0)}
+    covered = cover(batch, shown, filling)
+    for k, (m, value) in enumerate((("video", -1.0), ("audio", -2.0))):
+        hidden = batch.valid & ~shown[..., k]
+        assert (covered.features[m][hidden] == value).all()
+        assert torch.equal(covered.features[m][~hidden], batch.features[m][~hidden])
+    assert torch.equal(covered.observed, shown & batch.valid[..., None])
+    assert bool(covered.available.all())
+    assert not torch.equal(covered.features["video"], batch.features["video"])
+
+
+def test_the_filling_is_the_mean_of_the_training_clips(split: Split) -> None:
+    clips = torch.cat([
+        torch.arange(int(n)) + 100.0 * row for row, n in enumerate(split.lengths.tolist())
+    ])  # fmt: skip
+    means = split.means()
+    assert means["video"].shape == (6,)
+    assert means["audio"].tolist() == pytest.approx([float(clips.mean())] * 4)

@@ -15,6 +15,7 @@ from aqabench.protocol.scenarios import (
     averaged_scenarios,
     columns,
     masks_digest,
+    observation,
     scenarios,
     subset_names,
 )
@@ -83,11 +84,59 @@ def test_tables_hide_what_they_should(asked: Asked) -> None:
     assert shares(tables["imbalanced=0.3,0.5,0.7/0"]).complete == pytest.approx(0.1, abs=0.011)
 
 
+TIMED = (
+    TEXT.split("scenarios:")[0]
+    + """scenarios:
+  - {kind: subsets, sizes: [3]}
+  - {kind: frame-iid, rates: [0.0, 0.5], draws: 2}
+  - {kind: outage, rates: [0.5], draws: 2}
+  - {kind: suffix, rates: [0.5]}
+  - {kind: mix, shown: [video, flow], rates: [0.0, 0.5], draws: 1}
+average: {name: A, over: incomplete}
+"""
+)
+
+
+def test_time_tables_follow_the_sample_and_hide_what_they_should(tmp_path: Path) -> None:
+    path = tmp_path / "timed.yaml"
+    path.write_text(TIMED)
+    asked = load_protocol(str(path))
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(3, 30, 100)
+    tables = observation(asked.protocol, asked.dataset, IDS, lengths.tolist())
+    assert list(tables) == [
+        "frame-iid=0/0", "frame-iid=0.5/0", "frame-iid=0.5/1", "outage=0.5/0", "outage=0.5/1",
+        "suffix=0.5/0", "mix vf=0/0", "mix vf=0.5/0",
+    ]  # fmt: skip
+    assert set(availability(asked.protocol, asked.dataset, IDS)) == {"vaf"}
+    assert all(len(table) == lengths.sum() for table in tables.values())
+    assert tables["frame-iid=0/0"].all()
+    assert tables["frame-iid=0.5/0"].mean() == pytest.approx(0.5, abs=0.03)
+    assert not tables["mix vf=0.5/0"][:, 1].any()
+    last = np.cumsum(lengths) - 1
+    assert not tables["suffix=0.5/0"][last].any()
+    averaged = averaged_scenarios(asked.protocol, asked.dataset)
+    assert "frame-iid=0/0" not in averaged
+    assert "mix vf=0/0" in averaged
+    order = rng.permutation(100)
+    again = observation(
+        asked.protocol, asked.dataset, [IDS[i] for i in order], lengths[order].tolist()
+    )
+    for name, table in tables.items():
+        pieces = np.split(table, np.cumsum(lengths)[:-1])
+        assert np.array_equal(np.concatenate([pieces[i] for i in order]), again[name]), name
+    shuffled = masks_digest(again, [IDS[i] for i in order], lengths[order].tolist())
+    assert masks_digest(tables, IDS, lengths.tolist()) == shuffled
+
+
 @pytest.mark.parametrize("name", protocol_names())
 def test_every_shipped_protocol_has_tables_for_its_data(name: str) -> None:
     asked = load_protocol(name)
     found = availability(asked.protocol, asked.dataset, IDS[:50])
-    assert set(averaged_scenarios(asked.protocol, asked.dataset)) <= set(found)
+    timed = observation(asked.protocol, asked.dataset, IDS[:50], [9] * 50)
+    assert set(averaged_scenarios(asked.protocol, asked.dataset)) <= {*found, *timed}
+    for table in timed.values():
+        assert table.shape == (450, len(asked.protocol.modalities))
     for table in found.values():
         assert table.shape == (50, len(asked.protocol.modalities))
         assert table.any(axis=1).all()
@@ -102,6 +151,12 @@ def test_every_shipped_protocol_has_tables_for_its_data(name: str) -> None:
         ("law: keep-one", "law: keepone", "did you mean 'keep-one'"),
         ("kind: quota", "kind: quotas", "did you mean 'quota'"),
         ("draws: 3", "draws: 0", "draws"),
+        (
+            "{kind: quota, rates: [0.3]",
+            "{kind: mix, shown: [vidio], rates: [0.3]",
+            "did you mean 'video'",
+        ),
+        ("{kind: quota, rates: [0.3]", "{kind: rate-t, rates: [0.9]", "at most 0.6667"),
     ],
 )
 def test_what_cannot_be_meant_is_named_with_its_line(

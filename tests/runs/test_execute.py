@@ -113,3 +113,28 @@ def test_a_protocol_without_validation_has_no_val_rule(
     (record,) = execute(plan, data, discover(), store, Silent()).records  # type: ignore[arg-type]
     assert record.samples == {"train": 60, "test": 20}
     assert set(store.predictions(record)["rule"]) == {"last", "oracle"}
+
+
+@pytest.mark.parametrize("method", ["ridge", "mcmoe", "late-fusion"])
+def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
+    tmp_path: Path, asked: tuple[Question, object], method: str
+) -> None:
+    from dataclasses import replace
+
+    question, data = asked
+    timed = load_protocol("fisv-temporal").protocol
+    kinds = tuple(s.model_copy(update={"draws": 1}) for s in timed.scenarios[:3])
+    whole = load_protocol("fisv-missing").protocol.scenarios
+    protocol = timed.model_copy(update={"scenarios": (*whole, *kinds)})
+    plan = make_plan(replace(question, protocol=protocol), discover(), [method], {})[:1]
+    store = RunStore(tmp_path)
+    (record,) = execute(plan, data, discover(), store, Silent()).records  # type: ignore[arg-type]
+    assert record.error == ""
+    frame = store.predictions(record)
+    last = frame[(frame["rule"] == "last") & (frame["part"] == "test")]
+    by_name = {name: own["prediction"].to_numpy() for name, own in last.groupby("scenario")}
+    assert set(by_name) == set(record.scenarios)
+    assert by_name["frame-iid=0/0"] == pytest.approx(by_name["vaf"], abs=1e-4)
+    assert not np.allclose(by_name["frame-iid=0.9/0"], by_name["vaf"], atol=1e-4)
+    assert not np.allclose(by_name["block=0.5/0"], by_name["outage=0.5/0"], atol=1e-5)
+    assert len(record.masks["test"]) == 128

@@ -40,7 +40,7 @@ ROOMY = 100
 
 
 def print_board(board: Leaderboard, console: Console) -> None:
-    """Print the summary, Spearman and MSE by class and subset, and the footnotes."""
+    """Print the summary, Spearman and MSE by class and scenario, and the footnotes."""
     console.print()
     console.print(Text(heading(board), style="bold"))
     console.print(_summary(board, console.width))
@@ -49,25 +49,28 @@ def print_board(board: Leaderboard, console: Console) -> None:
     roomy = with_intervals and (console.width >= ROOMY or len(board.rows) == 1)
     console.print(Text("Spearman by class and scenario (higher is better)", style="italic"))
     columns = _columns(board, console.width)
-    console.print(
-        _grid(
-            board,
-            columns,
-            lambda s, names: fisher_mean([s.srcc.get(n, math.nan) for n in names]),
-            correlation,
-            (average, _with_limits if roomy else lambda s: correlation(s.average.estimate)),
+    average_of = _with_limits if roomy else lambda s: correlation(s.average.estimate)
+    for part, last in _parts(board, columns, console.width):
+        console.print(
+            _grid(
+                board,
+                part,
+                lambda s, names: fisher_mean([s.srcc.get(n, math.nan) for n in names]),
+                correlation,
+                (average, average_of) if last else None,
+            )
         )
-    )
     console.print(Text("MSE in squared judge points (lower is better)", style="italic"))
-    console.print(
-        _grid(
-            board,
-            columns,
-            lambda s, names: fmean(s.mse.get(n, math.nan) for n in names),
-            squared_points,
-            (average, lambda s: squared_points(s.average_mse)),
+    for part, last in _parts(board, columns, console.width):
+        console.print(
+            _grid(
+                board,
+                part,
+                lambda s, names: fmean(s.mse.get(n, math.nan) for n in names),
+                squared_points,
+                (average, lambda s: squared_points(s.average_mse)) if last else None,
+            )
         )
-    )
     if cost_headings(board):
         console.print(Text("What missing streams cost, mean over classes", style="italic"))
         console.print(_costs(board))
@@ -127,6 +130,18 @@ def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
     return narrow
 
 
+def _parts(
+    board: Leaderboard, columns: Mapping[str, list[str]], width: int
+) -> list[tuple[dict[str, list[str]], bool]]:
+    """Cut columns into parts that fit below each other; say which part is the last."""
+    parts: list[dict[str, list[str]]] = [{}]
+    for name, names in columns.items():
+        if parts[-1] and _need(board, [*parts[-1], name]) > width:
+            parts.append({})
+        parts[-1][name] = names
+    return [(part, part is parts[-1]) for part in parts]
+
+
 def _need(board: Leaderboard, names: Iterable[str]) -> int:
     """Return how wide a grid of these columns will be."""
     label = max(len(name) for name in (*board.classes, "method"))
@@ -139,12 +154,12 @@ def _grid(
     columns: Mapping[str, list[str]],
     values: Callable[[Scores, list[str]], float],
     show: Callable[[float], str],
-    last: tuple[str, Callable[[Scores], str]],
+    last: tuple[str, Callable[[Scores], str]] | None,
 ) -> Table:
     table = _table()
     several = len(board.rows) > 1
     table.add_column("method" if several else "class", no_wrap=True)
-    for name in (*columns, last[0]):
+    for name in (*columns, *([last[0]] if last else [])):
         # a rate stands below its kind, the rates of several modalities below each other
         table.add_column(name.replace("=", "\n").replace(",", "\n"), justify="right", no_wrap=True)
     for row in board.rows:
@@ -157,7 +172,7 @@ def _grid(
             cells = [show(values(scores, names)) for names in columns.values()]
             label = Text(f"  {name}" if several else name)
             style = "bold" if name == "mean" and not several else ""
-            table.add_row(label, *cells, last[1](scores), style=style)
+            table.add_row(label, *cells, *([last[1](scores)] if last else []), style=style)
     return table
 
 

@@ -7,7 +7,7 @@ import math
 from aqabench.board.robustness import rate_area, subset_summary
 from aqabench.board.table import Leaderboard, Row
 from aqabench.protocol.folds import fold_names
-from aqabench.protocol.scenarios import subset_names
+from aqabench.protocol.scenarios import scenarios, subset_names
 from aqabench.stats import Interval
 
 DASH = "–"
@@ -84,6 +84,11 @@ def footnotes(board: Leaderboard) -> list[str]:
             f"{len(folds)} folds: each sample is tested once, each fold is a test of its own, and "
             "averages are over folds. Their training parts overlap, which the interval does not "
             "contain."
+        )
+    if any(s.timed for s in scenarios(board.asked.protocol, board.asked.dataset).values()):
+        notes.append(
+            "Steps that are missing show the mean of the training samples; methods are told "
+            "which are real."
         )
     if "breaks" in cost_headings(board):
         notes.append(

@@ -41,7 +41,7 @@ def command(first: str, second: str) -> None:
     if found:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         for heading in ("field", first, second, "counts"):
-            table.add_column(Text(heading), overflow="fold")
+            table.add_column(Text(heading), overflow="fold", no_wrap=heading == "field")
         for path, left, right in found:
             table.add_row(Text(path), Text(left), Text(right), "yes" if counts(path) else "no")
         console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from itertools import permutations
 from pathlib import Path
@@ -28,7 +27,6 @@ MOST_CLASSES = 7
 FOLDS = 5
 LEAST_RATE, LARGEST_RATE = 0.3, 0.7
 """Ends of the unequal rates: .3, .5 and .7 for three streams, as in BALM."""
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @click.command("new")
@@ -93,35 +91,34 @@ def template(name: str, dataset: DatasetSpec, kind: str, folder: Path) -> str:
     Raises:
         UsageError: quota on other than three modalities.
     """
-    from aqabench.protocol.emit import emit
-
     classes = dataset.classes[:MOST_CLASSES]
     streams = len(dataset.modalities)
     scenario, average = _scenario(kind, dataset)
     others = len(dataset.classes) - len(classes)
     more = f" ({others} more: aqabench show {dataset.name})" if others else ""
     ending, meaning = KINDS[kind] if streams > 1 else ("one stream", "nothing can be missing")
-    title = emit({"title": f"{dataset.title}, {ending}"}).rstrip()
     lines = [
         *_schema_line(folder),
-        "# One question, asked of every method in the same way. What is not needed may be deleted;",
-        "# the values below 'split' and from 'selection' on are the defaults.",
-        f"name: {name}",
+        "# One question, asked of every method in the same way. It can be run as it stands.",
+        _pair("name", name),
         "version: 1  # raise it with every change that can change a number",
-        title,
+        _pair("title", f"{dataset.title}, {ending}"),
         "question: >-",
         "  Say here in a paragraph what this protocol finds out.",
-        f"dataset: {dataset.name}",
-        f"classes: {_flow([c.name for c in classes])}  # a model is trained for each{more}",
-        f"modalities: {_flow([m.name for m in dataset.modalities])}"
-        "  # what methods may use; delete some, but keep the order",
+        _pair("dataset", dataset.name),
+        f"# a model is trained for each of these{more}",
+        _pair("classes", [c.name for c in classes]),
+        "# what methods may use; delete some, but keep the order",
+        _pair("modalities", [m.name for m in dataset.modalities]),
         "split:",
         *(f"  {line}" for line in _split(dataset, classes)),
         "scenarios:",
         f"  # {meaning}",
         *(f"  {line}" for line in scenario),
-        f"average: {average}  # the headline; 'over: all' counts complete samples, too",
-        "selection: val  # which epoch ranks: val, last, or oracle (best on test, as papers do)",
+        "# the headline number; 'over: all' counts the scenarios that hide nothing, too",
+        f"average: {average}",
+        "# the epoch that ranks: val, last, or oracle (the best on test, as papers do)",
+        "selection: val",
         "seeds: [0, 1, 2, 3, 4]",
     ]
     return "\n".join(lines) + "\n"
@@ -129,14 +126,19 @@ def template(name: str, dataset: DatasetSpec, kind: str, folder: Path) -> str:
 
 def _check_name(name: str) -> None:
     """Refuse names that a protocol cannot have, or that would be taken for a shipped one."""
+    from pydantic import TypeAdapter, ValidationError
+
     from aqabench.errors import UsageError
     from aqabench.protocol.library import protocol_names
+    from aqabench.protocol.schema import Name
 
-    if not NAME_PATTERN.fullmatch(name):
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
         raise UsageError(
             f"'{name}' cannot be the name of a protocol: use up to 64 lower case letters, digits, "
             "dots, dashes and underscores, a letter or digit first; for a folder add --to DIR"
-        )
+        ) from error
     if name in protocol_names():
         raise UsageError(
             f"'{name}' is the name of a shipped protocol: choose another, such as my-{name}"
@@ -163,18 +165,19 @@ def _split(dataset: DatasetSpec, classes: tuple[ClassSpec, ...]) -> list[str]:
         folds = next(iter(dataset.folds))
         group = folds if folds in dataset.groups else ""
         known = ", ".join(dataset.folds)
-        scheme = ["scheme: published-folds", f"folds: {folds}  # there are: {known}"]
+        scheme = ["scheme: published-folds", f"{_pair('folds', folds)}  # there are: {known}"]
     elif dataset.groups:
         group = dataset.groups[0]
         known = ", ".join(dataset.groups)
-        scheme = ["scheme: grouped", f"group: {group}  # there are: {known}", f"k: {FOLDS}"]
+        scheme = ["scheme: grouped", f"{_pair('group', group)}  # there are: {known}"]
+        scheme.append(f"k: {FOLDS}")
     else:
         scheme = ["scheme: kfold", f"k: {FOLDS}"]
-    held = f", group: {group}" if group else ""
-    meaning = "  # selects the epoch; drawn from the training list"
-    hint = f"; group: {dataset.groups[0]} holds them out whole" if dataset.groups else ""
-    hint = "" if group else hint
-    return [*scheme, f"validation: {{fraction: 0.15, strata: 5{held}}}{meaning}{hint}"]
+    note = "# selects the epoch; drawn from the training list"
+    if dataset.groups and not group:
+        note += f"; add '{_pair('group', dataset.groups[0])}' to hold those out whole"
+    held = f", {_pair('group', group)}" if group else ""
+    return [*scheme, note, f"validation: {{fraction: 0.15, strata: 5{held}}}"]
 
 
 def _scenario(kind: str, dataset: DatasetSpec) -> tuple[list[str], str]:
@@ -234,8 +237,13 @@ def _unequal_rates(count: int) -> list[tuple[float, ...]]:
     return [rates[i:] + rates[:i] for i in range(count)]
 
 
-def _flow(values: Sequence[str] | Sequence[float]) -> str:
-    """Return a list on one line, with quotes where YAML needs them."""
+def _pair(key: str, value: str | Sequence[str]) -> str:
+    """Return ``key: value`` with quotes where YAML needs them, a list on one line."""
     from aqabench.protocol.emit import emit
 
-    return emit([*values]).rstrip()
+    return emit({key: value if isinstance(value, str) else [*value]}).rstrip()
+
+
+def _flow(rates: Sequence[float]) -> str:
+    """Return a list of rates on one line."""
+    return f"[{', '.join(map(repr, rates))}]"
