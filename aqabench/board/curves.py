@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 AXES: Mapping[str, str] = {
-    "rate": "missing rate (share of streams hidden)",
-    "quota": "missing rate of the quota (share of streams hidden)",
+    "rate": "missing rate",
+    "quota": "missing rate (quota)",
 }
 """Kinds of scenario that are a rate, with the label of its axis."""
 FEW_CLASSES = 4
 """Up to so many classes have a panel each beside their mean."""
 FEW_METHODS = 6
-"""Of more methods the bands are drawn in outline: their fills would be one grey."""
+"""Of more methods the bands are fainter, so that lines stay visible behind each other's."""
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", ":", "-.")
 WRAP = 26
@@ -154,13 +154,10 @@ def _draw_curve(axis: Axes, own: Curve, number: int, methods: int, lost: int) ->
     axis.plot(own.rates, own.srcc, zorder=3, **style)
     banded = np.isfinite(own.low) & np.isfinite(own.high)
     colour = style["color"]
-    if methods <= FEW_METHODS:
-        axis.fill_between(
-            own.rates, own.low, own.high, where=banded, color=colour, alpha=0.13, lw=0
-        )
-    else:
-        for edge in (own.low, own.high):
-            axis.plot(own.rates, edge, color=colour, lw=0.6, alpha=0.45, ls=style["ls"])
+    axis.fill_between(
+        own.rates, own.low, own.high, where=banded, color=colour, lw=0,
+        alpha=0.13 if methods <= FEW_METHODS else 0.08,
+    )  # fmt: skip
     beside = np.concatenate([[False], banded, [False]])
     alone = banded & ~beside[:-2] & ~beside[2:]  # a band has no width there
     axis.vlines(own.rates[alone], own.low[alone], own.high[alone], color=colour, lw=2, alpha=0.4)
@@ -181,7 +178,7 @@ def _style(number: int) -> dict[str, Any]:
         "marker": MARKERS[number % len(MARKERS)],
         "ls": DASHES[number // len(PALETTE) % len(DASHES)],
         "lw": 1.8,
-        "ms": 5.5,
+        "ms": (5.5, 5.5, 5.5, 7, 7, 8, 8, 9)[number % len(MARKERS)],  # looking equally large
         "mec": "w",
         "mew": 0.7,
     }

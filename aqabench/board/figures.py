@@ -65,7 +65,8 @@ def _parts(board: Leaderboard, columns: Sequence[Scenario]) -> list[Part]:
     if _as_curves(columns):
         return [(curves_height(board), lambda place: draw_curves(place, board, columns))]
     groups = {scenario.column: [scenario] for scenario in in_order(columns)}
-    maps = [groups] if printed(groups) else [groups, by_size(columns)]
+    many = columns[0].spec.kind == "subsets" and not printed(groups)
+    maps = [groups, by_size(columns)] if many else [groups]
     return [
         (map_height(board, own), lambda place, own=own: draw_map(place, board, own))  # type: ignore[misc]
         for own in maps
@@ -90,7 +91,8 @@ def _caption(board: Leaderboard) -> str:
             if all(len(row.seeds) > 1 for row in board.rows)
             else "jackknife over test videos; with one seed, without the luck of training."
         )
-        said.append(f"Bands: 95 % interval, {luck}")
+        said.append("Missing rate: share of (sample, stream) slots that are hidden.")
+        said.append(f"Bands: 95 % interval, {luck} Bands that overlap are no test.")
     if board.rule == "oracle":
         said.append("The epoch is chosen ON THE TEST VIDEOS: these are not honest estimates.")
     for row in board.rows:

@@ -159,14 +159,13 @@ def _headings(axis: Axes, columns: Columns) -> None:
     if letters > NAMED:
         sizes = _runs([_size(own[0]) for own in columns.values()])
         places = [(first + last) / 2 for _, first, last in sizes]
-        names = [f"{name}" for name, _, _ in sizes]
+        # above a few narrow columns there is room for the number alone
+        names = [
+            name if last - first > len(columns) / 20 else name.split(" ")[0]
+            for name, first, last in sizes
+        ]
         if sum(map(len, names)) > NAMED:
             places, names = [], []
-        # a size that is one narrow column stands a line above its neighbours
-        names = [
-            f"{name}\n" if last - first < len(columns) / 40 and i % 2 else name
-            for i, (name, (_, first, last)) in enumerate(zip(names, sizes, strict=False))
-        ]
     axis.set_xticks(places, names, fontsize=9)
     axis.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
 

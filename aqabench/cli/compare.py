@@ -155,7 +155,7 @@ def _one_board(conditions: Sequence[Condition]) -> None:
         if len(set(values)) > 1
     ]
     advice = (
-        f"Add {' or '.join(apart)}"
+        f"Narrow them down with {', '.join(apart)}"
         if apart
         else "They are of different releases of the data: name METHODS that were run on one only"
     )

@@ -159,7 +159,9 @@ def maps(figure: Figure) -> list[np.ma.MaskedArray]:
 
 
 def words(figure: Figure) -> list[str]:
-    return [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    return [
+        " ".join(t.get_text().split()) for t in figure.findobj(lambda a: hasattr(a, "get_text"))
+    ]
 
 
 def test_curves_are_the_boards_numbers_over_realised_rates(store: RunStore) -> None:
