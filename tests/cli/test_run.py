@@ -164,7 +164,7 @@ def test_ctrl_c_says_how_to_go_on(installed: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("aqabench.runs.execute._fit", interrupt)
     said = installed("run", "-m", "ridge", *REAL)
     assert said.code == 130
-    assert "Every finished run is stored; type the same command again to go on" in said.words
+    assert "What was finished is kept; type the same command again to go on" in said.words
     monkeypatch.undo()
 
 

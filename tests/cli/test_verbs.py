@@ -40,7 +40,9 @@ def test_compare_finds_the_difference_on_the_same_videos(installed: Run) -> None
     assert said.code == 0
     assert "Differences in Avg1 on the same test videos" in said.words
     assert "adjusted p" in said.words
-    assert "cannot be compared: constant predictions" in said.words
+    assert "Not compared, because their average is undefined: constant." in said.words
+    pair = installed("compare", "ridge", "constant")
+    assert "ridge and constant cannot be compared: constant predictions" in pair.words
     two = installed("compare", "ridge", "gdlt")
     assert "constant" not in two.words
     assert installed("compare", "--format", "markdown").out.lstrip().startswith("# Fis-V, RGB only")

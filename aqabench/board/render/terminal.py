@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
@@ -192,7 +193,8 @@ def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> 
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name in ("difference", "95 % interval", "p", "adjusted p"):
         table.add_column(name, justify="right", no_wrap=True)
-    for pair in pairs:
+    known = [pair for pair in pairs if math.isfinite(pair.result.p_value)]
+    for pair in known:
         r = pair.result
         table.add_row(
             Text(pair.better),
@@ -203,9 +205,26 @@ def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> 
             _p(pair.adjusted),
             style="bold" if pair.adjusted < 1 - r.level else "",
         )
-    console.print(table)
-    for pair in pairs:
+    if known:
+        console.print(table)
+    for pair in known:
         console.print(Text(f"  {pair.sentence}", style="dim"))
+    for sentence in _not_compared(pairs):
+        console.print(Text(f"  {sentence}", style="dim"))
+
+
+def _not_compared(pairs: Sequence[Pair]) -> list[str]:
+    """Say which methods cannot be compared: with all others in one sentence, else pair by pair."""
+    undefined = [pair for pair in pairs if not math.isfinite(pair.result.p_value)]
+    counts = Counter(name for pair in pairs for name in (pair.better, pair.worse))
+    failing = Counter(name for pair in undefined for name in (pair.better, pair.worse))
+    # a method none of whose pairs has a p is to blame for them, unless it is the only other one
+    alone = [name for name in counts if failing[name] == counts[name] > 1]
+    sentences = []
+    if alone:
+        sentences.append(f"Not compared, because their average is undefined: {', '.join(alone)}.")
+    rest = [p for p in undefined if p.better not in alone and p.worse not in alone]
+    return sentences + [pair.sentence for pair in rest]
 
 
 def _table() -> Table:
