@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from aqabench.data.features import FeatureSet
+from aqabench.data.features import SIMULATED_PREFIX, FeatureSet
 from aqabench.data.store import DataStore
 from aqabench.errors import DataError
 from aqabench.protocol.folds import group_kinds
@@ -50,8 +50,9 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
         DataError: ``real`` was asked for and the features, or some modalities, are not there.
     """
     spec, needed = asked.dataset, asked.protocol.modalities
-    manifest = store.manifest(spec.name)
-    if manifest is not None and wanted not in ("auto", manifest.kind):
+    exported = spec.name.startswith(SIMULATED_PREFIX)  # simulated data that were imported again
+    manifest = store.manifest(spec.name) if wanted != "simulated" or exported else None
+    if manifest is not None and wanted == "real" and manifest.kind != "real":
         manifest = None
     absent = [m for m in needed if manifest is None or m not in manifest.streams]
     unlabelled = [

@@ -44,6 +44,14 @@ def test_status_and_verify_see_a_changed_file(installed: Run, home: Path) -> Non
     assert "Import it again: aqabench data import fisv --from FOLDER" in said.words
 
 
+def test_simulated_data_do_not_need_the_import_to_be_sound(installed: Run, home: Path) -> None:
+    (home / "data" / "fisv" / "manifest.json").write_text("{}")
+    run = ("run", "-m", "constant", "-p", "fisv-rgb", "--class", "TES")
+    said = installed(*run)
+    assert (said.code, "Import the data again" in said.words) == (1, True)
+    assert installed(*run, "--data", "simulated").code == 0
+
+
 def test_verify_of_nothing_is_no_error(aqabench: Run) -> None:
     said = aqabench("data", "verify")
     assert (said.code, "No data set is installed" in said.words) == (0, True)

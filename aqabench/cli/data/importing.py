@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aqabench.data.importer import ImportOptions
     from aqabench.data.manifest import Manifest
+    from aqabench.data.store import DataStore
     from aqabench.protocol.schema import DatasetSpec
 
 
@@ -139,7 +140,7 @@ def _group_columns(given: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _with_bar(
-    console: Console, folder: Path, spec: DatasetSpec, store: object, options: ImportOptions
+    console: Console, folder: Path, spec: DatasetSpec, store: DataStore, options: ImportOptions
 ) -> Manifest:
     from rich.progress import (
         BarColumn,
@@ -150,9 +151,7 @@ def _with_bar(
     )
 
     from aqabench.data.importer import import_release
-    from aqabench.data.store import DataStore
 
-    assert isinstance(store, DataStore)
     columns = (
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True),
         TimeRemainingColumn(),
@@ -170,12 +169,9 @@ def _with_bar(
         )
 
 
-def _say(console: Console, spec: DatasetSpec, store: object, manifest: Manifest) -> None:
+def _say(console: Console, spec: DatasetSpec, store: DataStore, manifest: Manifest) -> None:
     from rich.text import Text
 
-    from aqabench.data.store import DataStore
-
-    assert isinstance(store, DataStore)
     streams = ", ".join(f"{m} {s.width} {s.dtype}" for m, s in manifest.streams.items())
     console.print(
         f"Imported {spec.title}: {manifest.samples} samples, {manifest.clips} clips, {streams} "
