@@ -82,6 +82,31 @@ def test_rg_has_a_dictionary_per_apparatus(tmp_path: Path, store: DataStore) -> 
     assert np.array_equal(found, published["Hoop_005"].astype(np.float32))
 
 
+def test_rg_as_a_file_per_video(tmp_path: Path, store: DataStore) -> None:
+    folder = tmp_path / "release"
+    features = folder / "swintx_avg_fps25_clip32"
+    features.mkdir(parents=True)
+    header, rng = "id difficulty execution total penalty length\n", np.random.default_rng(0)
+    for name, numbers in (("train.txt", (1, 2)), ("test.txt", (3,))):
+        ids = [f"{apparatus}_{i:03d}" for apparatus in ("Ball", "Ribbon") for i in numbers]
+        (folder / name).write_text(header + "".join(f"{i} 8.0 7.5 15.5 0.0 92\n" for i in ids))
+        for i in ids:
+            np.save(features / f"{i}.npy", rng.normal(size=(5, 1024)).astype(np.float32))
+    spec = load_dataset("rg")
+    assert import_release(folder, spec, store).layout == "gdlt"
+    data = store.load(spec)
+    assert data.ids == (
+        "Ball_001",
+        "Ball_002",
+        "Ribbon_001",
+        "Ribbon_002",
+        "Ball_003",
+        "Ribbon_003",
+    )
+    assert np.array_equal(data.video(3, "video"), np.load(features / "Ribbon_002.npy"))
+    assert np.isnan(data.scores["Hoop"]).all()
+
+
 def test_an_absent_apparatus_is_named(tmp_path: Path, store: DataStore) -> None:
     folder = write_rg_dicts(tmp_path / "release")
     (folder / "RG-feature" / "Clubs_audio_AST.npy").unlink()
