@@ -7,7 +7,6 @@ are the board's numbers; an undefined one breaks the line and is marked at the f
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from aqabench.board.render.text import wrapped
 from aqabench.board.table import FOLD, Leaderboard, Row
 from aqabench.figure import PALETTE
-from aqabench.protocol.scenarios import Scenario
+from aqabench.protocol.scenarios import Scenario, true_rate
 from aqabench.stats import average_ci
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ FEW_METHODS = 6
 """Of more methods the bands are fainter, so that lines stay visible behind each other's."""
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", ":", "-.")
-WRAP = 26
-"""Letters of a method's name on a line."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,7 +65,6 @@ def curve(
     scores = row.overall if class_name is None else row.classes.get(class_name)
     if scores is None:
         return None
-    largest = 1 - 1 / len(board.asked.protocol.modalities)
     points = []
     for scenario in columns:
         names = set(board.columns[scenario.column])
@@ -79,7 +76,7 @@ def curve(
         interval = average_ci(cells, independent_classes=not board.asked.dataset.same_videos)
         points.append(
             (
-                min(scenario.level[0], largest),
+                true_rate(scenario, board.asked.protocol),
                 scores.srcc[scenario.column],
                 interval.low,
                 interval.high,
@@ -90,7 +87,7 @@ def curve(
 
 def curves_height(board: Leaderboard) -> float:
     """Return inches for :func:`draw_curves`."""
-    lines = sum(len(_wrapped(_label(row))) for row in board.rows) + 2
+    lines = sum(len(wrapped(_label(row))) for row in board.rows) + 2
     panels = 5.6 if len(_panels(board)) > FEW_CLASSES else 4.2
     return max(panels, 0.19 * lines + 0.5)
 
@@ -121,7 +118,7 @@ def draw_curves(place: SubFigure, board: Leaderboard, columns: Sequence[Scenario
     axes[0].set_ylim(*_limits(found, crosses))
     handles = [
         Line2D(
-            [], [], label="\n".join(_wrapped(_label(row))),
+            [], [], label="\n".join(wrapped(_label(row))),
             **(_style(number) if number in seen else _cross(number)),
         )
         for number, row in enumerate(board.rows)
@@ -205,7 +202,3 @@ def _label(row: Row) -> str:
         return f"{row.name} (no mean)"
     undefined = not math.isfinite(row.overall.average.estimate)
     return f"{row.name} (undefined)" if undefined else row.name
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text.replace("[", " ["), WRAP)

@@ -7,14 +7,13 @@ subsets could not be read.  Undefined cells are grey with a dash.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from aqabench.board.render.text import DASH
+from aqabench.board.render.text import DASH, wrapped
 from aqabench.board.table import Leaderboard, Row
 from aqabench.protocol.scenarios import Scenario
 from aqabench.stats import fisher_mean
@@ -27,8 +26,6 @@ PRINTED = 31
 """Up to so many columns have room for numbers."""
 NAMED = 110
 """Letters that names of columns may have together beside each other."""
-WRAP = 26
-"""Letters of a method's name on a line."""
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, Sequence[Scenario]]
@@ -115,7 +112,7 @@ def _key_height(board: Leaderboard, columns: Columns) -> float:
 
 def _wrapped(row: Row) -> list[str]:
     name = row.name if row.overall is not None else f"{row.name} (no mean)"
-    return textwrap.wrap(name.replace("[", " ["), WRAP)
+    return wrapped(name)
 
 
 def _draw_values(axis: Axes, board: Leaderboard, shown: Floats, with_numbers: bool) -> None:

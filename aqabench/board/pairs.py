@@ -51,10 +51,9 @@ def compare_all(board: Leaderboard, test: Test = compare_runs) -> list[Pair]:
 
     Each method's jackknife is made once, however many pairs it is in.
     """
-    names = [row.name for row in board.rows if row.name in board.cells]
     independent = not board.asked.dataset.same_videos
-    tables = {n: prepare(board.cells[n], independent_classes=independent) for n in names}
-    found = [(a, b, test(tables[a], tables[b])) for a, b in combinations(names, 2)]
+    tables = {n: prepare(c, independent_classes=independent) for n, c in board.cells.items()}
+    found = [(a, b, test(tables[a], tables[b])) for a, b in combinations(tables, 2)]
     if not found:
         return []
     adjusted = adjust([result.p_value for _, _, result in found], method="holm")

@@ -7,16 +7,22 @@ need all ``2^M - 1`` subsets, the area under a curve two rates or more.
 from __future__ import annotations
 
 from aqabench.board.table import Leaderboard, Row
-from aqabench.protocol.scenarios import scenarios, subset_names
+from aqabench.protocol.scenarios import scenarios, subset_names, true_rate
 from aqabench.protocol.schema import QuotaScenario, RateScenario
 from aqabench.stats import RobustnessSummary, area_under_curve, summarise_subsets
+
+
+def has_all_subsets(board: Leaderboard) -> bool:
+    """Does the protocol show every subset of two streams or more?"""
+    count = len(board.asked.protocol.modalities)
+    shown = subset_names(board.asked.protocol, board.asked.dataset)
+    return count > 1 and len(shown) == 2**count - 1
 
 
 def subset_summary(board: Leaderboard, row: Row) -> RobustnessSummary | None:
     """Return the subset measures of a row, or None where a class or a subset is missing."""
     shown = subset_names(board.asked.protocol, board.asked.dataset)
-    count = len(board.asked.protocol.modalities)
-    if row.overall is None or count < 2 or len(shown) != 2**count - 1:
+    if row.overall is None or not has_all_subsets(board):
         return None
     symbols = {m.name: m.symbol for m in board.asked.dataset.modalities}
     return summarise_subsets(
@@ -32,11 +38,10 @@ def rate_area(board: Leaderboard, row: Row) -> float | None:
     """
     if row.overall is None:
         return None
-    largest = 1 - 1 / len(board.asked.protocol.modalities)
     points: dict[float, float] = {}
     for scenario in scenarios(board.asked.protocol, board.asked.dataset).values():
         if isinstance(scenario.spec, RateScenario | QuotaScenario):
-            points[min(scenario.level[0], largest)] = row.overall.srcc[scenario.column]
+            points[true_rate(scenario, board.asked.protocol)] = row.overall.srcc[scenario.column]
     if len(points) < 2:
         return None
     rates = sorted(points)

@@ -78,7 +78,7 @@ class Leaderboard:
 
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
     ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
-    ``cells`` are those that enter the average, of methods that have one; ``tested`` are all.
+    ``tested`` are all cells of each method.
     """
 
     asked: Asked
@@ -88,8 +88,16 @@ class Leaderboard:
     columns: Mapping[str, tuple[str, ...]]
     averaged: tuple[str, ...]
     rows: tuple[Row, ...]
-    cells: Mapping[str, list[Cell]] = field(repr=False)
     tested: Mapping[str, list[Cell]] = field(repr=False)
+
+    @property
+    def cells(self) -> dict[str, list[Cell]]:
+        """The cells that enter the average, of methods that have one."""
+        return {
+            row.name: [cell for cell in self.tested[row.name] if cell.scenario in self.averaged]
+            for row in self.rows
+            if row.overall is not None
+        }
 
     @property
     def simulated(self) -> bool:
@@ -117,7 +125,7 @@ def build(
     averaged = averaged_scenarios(asked.protocol, asked.dataset)
     tried = {r.class_name for group in groups for r in group.records}
     classes = tuple(c for c in asked.protocol.classes if c in tried)
-    cells: dict[str, list[Cell]] = {}
+    shown = columns(asked.protocol, asked.dataset)
     tested: dict[str, list[Cell]] = {}
     rows = []
     for group in groups:
@@ -128,14 +136,11 @@ def build(
             if r.seed in seeds
         }
         own = {r: _cells(tables, r) for r in ("val", "last", "oracle")}
-        row = _row(asked, classes, group, seeds, own, chosen, averaged)
+        row = _row(asked, shown, classes, group, seeds, own, chosen, averaged)
         rows.append(row)
         tested[row.name] = own[chosen]
-        if row.overall is not None:
-            cells[row.name] = [c for c in own[chosen] if c.scenario in averaged]
-    shown = columns(asked.protocol, asked.dataset)
     order = tuple(sorted(rows, key=_rank))
-    return Leaderboard(asked, condition, chosen, classes, shown, averaged, order, cells, tested)
+    return Leaderboard(asked, condition, chosen, classes, shown, averaged, order, tested)
 
 
 def _common_seeds(group: Runs, classes: Sequence[str], asked: Asked) -> tuple[int, ...]:
@@ -167,6 +172,7 @@ def _cells(tables: Mapping[tuple[str, int, int | None], pd.DataFrame], rule: str
 
 def _row(
     asked: Asked,
+    shown: Mapping[str, tuple[str, ...]],
     classes: tuple[str, ...],
     group: Runs,
     seeds: tuple[int, ...],
@@ -176,7 +182,7 @@ def _row(
 ) -> Row:
     independent = not asked.dataset.same_videos
     by_class = {
-        name: _scores(asked, own, averaged, independent)
+        name: _scores(shown, own, averaged, independent)
         for name in classes
         if (own := [c for c in cells[rule] if c.class_name.split(FOLD)[0] == name])
     }
@@ -206,11 +212,14 @@ def _row(
 
 
 def _scores(
-    asked: Asked, cells: list[Cell], averaged: tuple[str, ...], independent: bool
+    shown: Mapping[str, tuple[str, ...]],
+    cells: list[Cell],
+    averaged: tuple[str, ...],
+    independent: bool,
 ) -> Scores:
     srcc: dict[str, float] = {}
     errors: dict[str, float] = {}
-    for column, names in columns(asked.protocol, asked.dataset).items():
+    for column, names in shown.items():
         own = [c for c in cells if c.scenario in names]
         srcc[column] = float(fisher_mean([spearman(c.y, c.p) for c in own]))
         errors[column] = float(np.mean([mse(c.y, c.p) for c in own]))

@@ -3,10 +3,9 @@
 ``features.safetensors`` (or ``.npz``), ``meta.csv``, ``dataset.yaml`` and a ``README.txt``; the
 format is described in :mod:`aqabench.data.readers.tidy`.  Features and scores come back to the bit.
 
-Simulated data stay marked.  A folder has no kind of its own, and what is imported counts as real;
-so the mark is in the name: an exported simulation is called ``simulated-…``, its title and
-description say so, another name is refused, and :func:`is_simulated` knows it again after any
-number of imports and exports.
+Simulated data stay marked.  A folder has no kind of its own, so the mark is in the name: an
+exported simulation is called ``simulated-…``, its title and description say so, another name is
+refused, and an import of that name counts as simulated again.
 """
 
 from __future__ import annotations

@@ -10,12 +10,13 @@ import csv
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from aqabench.data.groups import read_groups
 from aqabench.data.manifest import Manifest
 from aqabench.data.readers import open_folder, printable
 from aqabench.data.readers.faults import Faults
@@ -40,7 +41,8 @@ class ImportOptions:
         float16: store half the bytes; the manifest says what that costs in accuracy.
         trim: streams of a sample that differ by at most so many clips are cut to the shortest.
         leave_out_extra: features that no list names are left out instead of refused.
-        groups: labels to add to those of the release, see :mod:`aqabench.data.groups`.
+        groups_file: labels to add to those of the release, see :mod:`aqabench.data.groups`.
+        group_columns: kind of group -> columns of that file; by default they are found.
         report: where to write every problem as CSV.
     """
 
@@ -49,7 +51,8 @@ class ImportOptions:
     float16: bool = False
     trim: int = 0
     leave_out_extra: bool = False
-    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    groups_file: Path | None = None
+    group_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     report: Path | None = None
 
 
@@ -77,9 +80,13 @@ def import_release(
     options = options or ImportOptions()
     faults = Faults(folder)
     release = open_folder(folder, spec, faults, options.layout, options.feature_set)
+    groups: Mapping[str, Mapping[str, str]] = {}
+    if options.groups_file is not None:
+        ids = [label.sample_id for label in release.labels]
+        groups = read_groups(options.groups_file, spec, ids, options.group_columns)
     release = replace(
         release,
-        labels=tuple(_with_groups(label, options.groups) for label in release.labels),
+        labels=tuple(_with_groups(label, groups) for label in release.labels),
         notes=(*release.notes, *_count_notes(release, spec)),
     )
     with storing(store.root, DATA):

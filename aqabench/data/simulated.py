@@ -33,11 +33,6 @@ def cache_folder() -> Path:
     return home() / "cache" / "simulated"
 
 
-def simulated_groups(spec: DatasetSpec) -> tuple[str, ...]:
-    """Return the kind of group that the simulator has labels for."""
-    return (spec.groups[0] if spec.groups else "athlete",)
-
-
 def load_simulated(spec: DatasetSpec, seed: int, modalities: Collection[str]) -> FeatureSet:
     """Return a simulated data set with the given streams, from the cache where it has them."""
     folder = cache_folder() / simulation_digest(spec, seed)[:32]

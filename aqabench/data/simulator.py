@@ -32,7 +32,7 @@ from aqabench.data.features import FeatureSet
 from aqabench.data.splits import grouped_folds
 from aqabench.protocol.schema import DatasetSpec, ModalitySpec
 
-__all__ = ["SIMULATOR_VERSION", "simulate", "simulation_digest"]
+__all__ = ["SIMULATOR_VERSION", "simulate", "simulated_groups", "simulation_digest"]
 
 SIMULATOR_VERSION = 1
 """Rises with any change that changes a number."""
@@ -64,6 +64,11 @@ def simulation_digest(spec: DatasetSpec, seed: int, *, group_effects: bool = Tru
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
+def simulated_groups(spec: DatasetSpec) -> tuple[str]:
+    """Return the kind of group that the simulator has labels for."""
+    return (spec.groups[0] if spec.groups else "athlete",)
+
+
 def simulate(
     spec: DatasetSpec,
     *,
@@ -93,7 +98,7 @@ def simulate(
     width = max(4, len(str(count)))
     names = [f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)]
     performer = np.array(names)[table.athlete]
-    kind = spec.groups[0] if spec.groups else "athlete"
+    (kind,) = simulated_groups(spec)
     folds = stream(spec, seed, "folds")
     return FeatureSet(
         dataset=spec.name,

@@ -80,8 +80,8 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
             f"aqabench data import {spec.name} {how}; or leave out '--data real' to run on "
             "simulated data."
         )
-    from aqabench.data.simulated import load_simulated, simulated_groups
-    from aqabench.data.simulator import simulation_digest
+    from aqabench.data.simulated import load_simulated
+    from aqabench.data.simulator import simulated_groups, simulation_digest
 
     reason = (
         "as asked"

@@ -67,16 +67,17 @@ class Stage:
                 "state": state,
                 "samples": list(arrays),
                 "shapes": [(*a.shape, str(a.dtype)) for a in arrays.values()],
-                "sources": [
-                    {"name": _name(s), "bytes": s.stat().st_size, "sha256": sha256_file(s)}
-                    for s in piece.sources
-                ],
+                "sources": [],
                 "negative": sorted({m for (m, _), a in arrays.items() if a.min() < 0}),
             }
             if len(faults.found) > before:  # what has faults is read again next time
                 self.refused |= {source.stem for source in piece.sources}
                 self.refused |= {sample for m in read.values() for sample in m}
             else:
+                meta["sources"] = [
+                    {"name": _name(s), "bytes": s.stat().st_size, "sha256": sha256_file(s)}
+                    for s in piece.sources
+                ]
                 temporary = path.with_suffix(".tmp")
                 numbered = {str(i): array for i, array in enumerate(arrays.values())}
                 save_arrays(numbered, temporary, {"aqabench": json.dumps(meta)})

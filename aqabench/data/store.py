@@ -89,7 +89,6 @@ class DataStore:
         if not self._sealed(folder, manifest):
             for problem in self.verify(spec.name):
                 raise DataError(f"{problem}. {again}")
-            self._seal(folder, manifest)
         samples = _read_table(folder / SAMPLES)
         lengths = samples["clips"].to_numpy(dtype=np.int64)
         total = int(lengths.sum())
@@ -148,6 +147,8 @@ class DataStore:
                 problems.append(f"{path} is absent")
             elif sha256_file(path) != expected:
                 problems.append(f"{path} has changed since it was imported (sha256)")
+        if not problems:
+            self._seal(self.folder(dataset), manifest)
         return problems
 
     def write(

@@ -89,6 +89,11 @@ def scenarios(protocol: Protocol, dataset: DatasetSpec) -> dict[str, Scenario]:
     return found
 
 
+def true_rate(scenario: Scenario, protocol: Protocol) -> float:
+    """Return the rate of a ``rate`` or ``quota`` scenario; a label above 1 - 1/M means that."""
+    return min(scenario.level[0], 1 - 1 / len(protocol.modalities))
+
+
 def columns(protocol: Protocol, dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
     """Return what a board shows: column -> names of its scenarios."""
     found: dict[str, tuple[str, ...]] = {}

@@ -25,7 +25,7 @@ from aqabench.data.splits import split_rows
 from aqabench.errors import AqabenchError, StoreError
 from aqabench.method.base import FitContext, Progress, Task
 from aqabench.method.registry import Registry
-from aqabench.protocol.scenarios import availability, masks_digest, observation
+from aqabench.protocol.scenarios import availability, masks_digest, observation, scenarios
 from aqabench.runs.cost import Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
 from aqabench.runs.plan import RunSpec
@@ -108,7 +108,7 @@ def _run(
         "overrides": dict(spec.overrides),
         "scenarios": parts["test"].scenarios,
         "samples": {name: len(part.split) for name, part in parts.items()},
-        "masks": {name: _masks(part) for name, part in parts.items()},
+        "masks": {name: _masks(part) for name, part in parts.items() if name != "train"},
         "environment": environment(),
         "started": started,
     }
@@ -140,12 +140,15 @@ def _parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
     class_spec = next(c for c in dataset.classes if c.name == spec.class_name)
     parts: dict[str, Part] = {}
     filling: dict[str, Tensor] = {}
+    timed = any(scenario.timed for scenario in scenarios(protocol, dataset).values())
     for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
         split = Split(data, rows, class_spec, protocol.modalities, spec.question.budget.stride)
-        observed = observation(protocol, dataset, split.ids, split.lengths.tolist(), name)
-        if name == "train" and observed:
-            filling = split.means()
+        if name == "train":  # is shown whole
+            filling = split.means() if timed else {}
+            parts[name] = Part(split, {})
+            continue
         tables = availability(protocol, dataset, split.ids, name)
+        observed = observation(protocol, dataset, split.ids, split.lengths.tolist(), name)
         parts[name] = Part(split, tables, observed, filling)
     return parts
 

@@ -57,10 +57,11 @@ def board_markdown(board: Leaderboard) -> str:
                 for name, scores in row.classes.items()
             ),
         )
-    if cost_headings(board):
+    costs = cost_headings(board)
+    if costs:
         lines += ["", "## What missing streams cost, mean over classes", ""]
         rows = ([row.name, *cost_cells(board, row)] for row in board.rows)
-        lines += _table(["method", *cost_headings(board)], rows)
+        lines += _table(["method", *costs], rows)
     lines += ["", *(f"- {note}" for note in footnotes(board)), ""]
     return "\n".join(lines)
 

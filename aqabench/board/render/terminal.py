@@ -16,6 +16,7 @@ from rich.text import Text
 from aqabench.board.pairs import Pair
 from aqabench.board.render.text import (
     DASH,
+    breakable,
     correlation,
     cost_cells,
     cost_headings,
@@ -72,9 +73,10 @@ def print_board(board: Leaderboard, console: Console) -> None:
                 (average, lambda s: squared_points(s.average_mse)) if last else None,
             )
         )
-    if cost_headings(board):
+    costs = cost_headings(board)
+    if costs:
         console.print(Text("What missing streams cost, mean over classes", style="italic"))
-        console.print(_costs(board))
+        console.print(_costs(board, costs))
     if len(columns) < len(board.columns):
         note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
@@ -103,18 +105,18 @@ def _summary(board: Leaderboard, width: int) -> Table:
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
-        title = Text(row.name.replace("[", " [") + (" (FAILED RUNS)" if row.failed else ""))
+        title = Text(breakable(row.name) + (" (FAILED RUNS)" if row.failed else ""))
         table.add_row(title, *(show(row) for show in columns.values()))
     return table
 
 
-def _costs(board: Leaderboard) -> Table:
+def _costs(board: Leaderboard, headings: Sequence[str]) -> Table:
     table = _table()
     table.add_column("method", overflow="fold")
-    for name in cost_headings(board):
+    for name in headings:
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
-        table.add_row(Text(row.name.replace("[", " [")), *cost_cells(board, row))
+        table.add_row(Text(breakable(row.name)), *cost_cells(board, row))
     return table
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
-from aqabench.board.robustness import rate_area, subset_summary
+from aqabench.board.robustness import has_all_subsets, rate_area, subset_summary
 from aqabench.board.table import Leaderboard, Row
 from aqabench.protocol.folds import fold_names
 from aqabench.protocol.scenarios import scenarios, subset_names
 from aqabench.stats import Interval
 
 DASH = "–"
+WRAP = 26
+"""Letters of a method's name on a line of a figure."""
 
 
 def correlation(value: float) -> str:
@@ -52,6 +55,16 @@ def count(value: int | None) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return str(value)
+
+
+def breakable(name: str) -> str:
+    """Return a method's name with a place to break before the settings given by hand."""
+    return name.replace("[", " [")
+
+
+def wrapped(name: str) -> list[str]:
+    """Return the lines of a method's name in a figure."""
+    return textwrap.wrap(breakable(name), WRAP)
 
 
 def heading(board: Leaderboard) -> str:
@@ -131,9 +144,10 @@ def _several_seeds(board: Leaderboard) -> bool:
 
 def cost_headings(board: Leaderboard) -> list[str]:
     """Return what :func:`cost_cells` says of each method."""
-    if any(subset_summary(board, row) for row in board.rows):
+    whole = [row for row in board.rows if row.overall is not None]
+    if whole and has_all_subsets(board):
         return ["all streams", "worst subset", "breaks", "equity"]
-    if any(rate_area(board, row) is not None for row in board.rows):
+    if whole and rate_area(board, whole[0]) is not None:
         return ["area under the curve"]
     return []
 

@@ -83,8 +83,6 @@ def command(
 
     from aqabench.data.groups import read_groups
     from aqabench.data.importer import ImportOptions
-    from aqabench.data.readers import open_folder
-    from aqabench.data.readers.faults import Faults
     from aqabench.data.store import DataStore
     from aqabench.disk import home
 
@@ -103,11 +101,9 @@ def command(
         console.print(f"{spec.title} now has labels of {', '.join(manifest.groups)}.")
         return
     spec = _spec(name, folder, layout)
-    groups = {}
-    if groups_file is not None:
-        opened = open_folder(folder, spec, Faults(folder), layout, feature_set)
-        groups = read_groups(groups_file, spec, [x.sample_id for x in opened.labels], columns)
-    options = ImportOptions(layout, feature_set, float16, trim, leave_out_extra, groups, report)
+    options = ImportOptions(
+        layout, feature_set, float16, trim, leave_out_extra, groups_file, columns, report
+    )
     manifest = _with_bar(console, folder, spec, store, options)
     _say(console, spec, store, manifest)
 
