@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aqabench.protocol.library import Asked
-    from aqabench.protocol.schema import SplitSpec
+    from aqabench.protocol.schema import Protocol, SplitSpec
 
 Lines = list[tuple[str, Any]]
 """Heading and what stands beside it: text, or a list of lines; empty ones are not printed."""
@@ -31,12 +31,18 @@ def protocol_lines(asked: Asked) -> Lines:
         ("modalities", ", ".join(protocol.modalities)),
         ("split", _split(protocol.split)),
         ("validation", f"{part.fraction:.0%} of the training list{whole}" if part else "none"),
+        ("training", training_line(protocol)),
         ("test scenarios", " ".join(every)),
         (
             protocol.average.name,
             " ".join(column for column, names in every.items() if averaged.issuperset(names)),
         ),
-        ("epoch chosen by", protocol.selection),
+        (
+            "epoch chosen by",
+            f"{protocol.selection}"
+            + (", on what hides nothing" if protocol.criterion == "complete" else ""),
+        ),
+        ("budget", protocol.budget or ""),
         ("seeds", ", ".join(map(str, protocol.seeds))),
         ("digest", asked.digest),
     ]
@@ -57,10 +63,42 @@ def print_lines(console: Console, lines: Lines) -> None:
     console.print(table)
 
 
+def training_line(protocol: Protocol) -> str:
+    """Return what training goes without, in words."""
+    from aqabench.protocol.grammar import (
+        BernTraining,
+        ImbalancedTraining,
+        RateTraining,
+        SingleTraining,
+    )
+
+    tables = "one table for all seeds"
+    spec = protocol.training
+    if isinstance(spec, RateTraining | ImbalancedTraining | SingleTraining) and spec.tables > 1:
+        tables = f"{spec.tables} tables, in turn for the seeds"
+    match spec:
+        case "complete":
+            return "complete: every sample has every stream"
+        case RateTraining():
+            return f"{spec.rate:g} of all streams do not exist ({spec.law}), {tables}"
+        case ImbalancedTraining():
+            rates = ", ".join(
+                f"{m} {rate:g}" for m, rate in zip(protocol.modalities, spec.rates, strict=True)
+            )
+            return f"streams do not exist at rates of their own ({rates}), {tables}"
+        case SingleTraining():
+            return f"{spec.modality} exists in {spec.share:.0%} of the samples, {tables}"
+        case BernTraining():
+            return f"each epoch hides each stream with probability {spec.p:g} (bern)"
+        case _:
+            return f"each epoch shows a newly drawn part of each sample ({spec.kind})"
+
+
 def _split(split: SplitSpec) -> str:
     """Return the split in words."""
+    skipped = f", the first {split.skipped} of each left out" if split.skipped else ""
     return {
-        "official": "official lists",
+        "official": f"official lists{skipped}",
         "published-folds": f"published folds by {split.folds}",
         "kfold": f"{split.k} folds of like score distribution",
         "grouped": f"{split.k} folds that share no {split.group}",

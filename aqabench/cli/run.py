@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--budget",
     type=click.Choice(["quick", "standard", "paper"]),
-    help="Training effort. Default: quick on simulated data, standard on real data.",
+    help="Training effort. Default: quick on simulated data; on real data the protocol's, else "
+    "standard.",
 )
 @click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds.")
@@ -87,7 +88,8 @@ def command(
     asked = load_protocol(protocol)
     registry = discover(plugins)
     source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
-    effort = BUDGETS[budget or ("standard" if source.kind == "real" else "quick")]
+    usual = (asked.protocol.budget or "standard") if source.kind == "real" else "quick"
+    effort = BUDGETS[budget or usual]
     question = Question(
         asked.protocol,
         asked.dataset,

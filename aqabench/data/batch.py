@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aqabench.data.features import FeatureSet
 from aqabench.protocol.schema import ClassSpec
+from aqabench.protocol.training import Redraw
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,13 @@ def cover(batch: Batch, observed: Tensor, filling: Mapping[str, Tensor]) -> Batc
     """Hide steps inside the samples, and put what stands for them.
 
     Args:
-        batch: complete as far as the data are.
+        batch: complete as far as the data are; what does not exist stays NaN.
         observed: (B, T, M) bool, what this scenario shows of each step.
         filling: modality -> (D,) what a hidden step shows, the mean of the training samples.
     """
     shown = batch.observed & observed.to(batch.observed)
-    covered = batch.valid[..., None] & ~shown  # (B, T, M)
+    exists = batch.valid[..., None] & batch.available[:, None, :]
+    covered = exists & ~shown  # (B, T, M)
     return replace(
         batch,
         features={
@@ -115,6 +117,8 @@ class Split:
         class_spec: ClassSpec,
         modalities: Sequence[str],
         stride: int = 1,
+        exists: npt.NDArray[np.bool_] | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
         """Keep views of the arrays; nothing is copied until a window is cut.
 
@@ -124,6 +128,9 @@ class Split:
             class_spec: the score to predict.
             modalities: the streams to hand out, in this order.
             stride: every how-manyth clip is used.
+            exists: (n, M) bool, what each video has; None for everything.  What it has not is
+                NaN in every batch.
+            redraw: draws anew, for each epoch of :meth:`random_batches`, what the videos have.
         """
         self.modalities = tuple(modalities)
         self.widths = {m: int(data.features[m].shape[1]) for m in self.modalities}
@@ -134,9 +141,12 @@ class Split:
         low, high = class_spec.bounds
         self.points = data.scores[class_spec.name][rows]  # (n,) judge points
         self.score = torch.from_numpy(((self.points - low) / (high - low)).astype(np.float32))
-        self._flat = {m: torch.from_numpy(data.features[m]) for m in self.modalities}
-        self._begin = torch.from_numpy(data.offsets[rows])  # (n,)
+        self.flat = {m: torch.from_numpy(data.features[m]) for m in self.modalities}
+        self.begin = torch.from_numpy(data.offsets[rows])  # (n,)
         self.lengths = torch.from_numpy(data.lengths[rows])  # (n,) clips
+        everything = np.ones((len(rows), len(self.modalities)), dtype=bool)
+        self.available = torch.from_numpy(everything if exists is None else exists)  # (n, M)
+        self._redraw = redraw
         self._dense: dict[tuple[str, int], list[Batch]] = {}
 
     def __len__(self) -> int:
@@ -158,11 +168,15 @@ class Split:
         batch statistics of one sample say nothing.
         """
         order = torch.randperm(len(self), generator=generator)
+        available = self.available
+        if self._redraw is not None:
+            drawn = torch.randint(2**62, (), generator=generator)
+            available = torch.from_numpy(self._redraw(len(self), np.random.default_rng(int(drawn))))
         for rows in _chunks(order, batch_size):
             room = (self.lengths[rows] - clip_length).clamp_min(0)  # (B,) last possible start
             draw = torch.rand(len(rows), generator=generator, dtype=torch.float64)
             start = (draw * (room + 1)).long()
-            yield self._window(rows, start, clip_length, with_score=True)
+            yield self._window(rows, start, clip_length, available[rows], with_score=True)
 
     def fixed_batches(self, window: str, clip_length: int, batch_size: int) -> list[Batch]:
         """Cut the same window of every video, in list order; kept for the next call.
@@ -177,8 +191,9 @@ class Split:
         if key not in self._dense or len(self._dense[key][0]) != min(batch_size, len(self)):
             batches = []
             for rows in torch.split(torch.arange(len(self)), batch_size):
-                start, length = self._cut(rows, window, clip_length)
-                batches.append(self._window(rows, start, length, with_score=False))
+                start, length = self.cut(rows, window, clip_length)
+                available = self.available[rows]
+                batches.append(self._window(rows, start, length, available, with_score=False))
             self._dense[key] = batches
         return self._dense[key]
 
@@ -199,41 +214,57 @@ class Split:
         begin = torch.cumsum(self.lengths, 0) - self.lengths  # (n,)
         rows: Tensor
         for rows in torch.arange(len(self)).split(batch_size):  # type: ignore[no-untyped-call]
-            start, length = self._cut(rows, window, clip_length)
-            at, valid = self._steps(rows, start, length)
+            start, length = self.cut(rows, window, clip_length)
+            at, valid = self.steps_of(rows, start, length)
             yield table[begin[rows, None] + torch.where(valid, at, 0)] & valid[..., None]
 
-    def means(self) -> dict[str, Tensor]:
-        """Return modality -> (D,) mean over all clips of the part."""
-        means = {}
-        for m, flat in self._flat.items():
-            total = torch.zeros(flat.shape[1], dtype=torch.float64)
-            for begin, length in zip(self._begin.tolist(), self.lengths.tolist(), strict=True):
-                total += flat[begin : begin + length].double().sum(0)
-            means[m] = (total / int(self.lengths.sum())).float()
-        return means
+    def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return mean and standard deviation of each channel over all clips that exist.
 
-    def _cut(self, rows: Tensor, window: str, clip_length: int) -> tuple[Tensor, int]:
+        Returns:
+            Two mappings, modality -> (D,); zeros for a modality that no video has.
+        """
+        means, spreads = {}, {}
+        for k, (m, flat) in enumerate(self.flat.items()):
+            total = torch.zeros(2, flat.shape[1], dtype=torch.float64)
+            count = 0
+            for i in torch.nonzero(self.available[:, k])[:, 0].tolist():
+                begin, length = int(self.begin[i]), int(self.lengths[i])
+                x = flat[begin : begin + length].double()  # (L, D)
+                total += torch.stack([x.sum(0), x.square().sum(0)])
+                count += length
+            mean, square = total / max(count, 1)
+            means[m] = mean.float()
+            spreads[m] = (square - mean.square()).clamp_min(0).sqrt().float()
+        return means, spreads
+
+    def cut(self, rows: Tensor, window: str, clip_length: int) -> tuple[Tensor, int]:
         """Return where the fixed windows of some videos begin (B,), and their clips."""
         if window == "centre":
             return (self.lengths[rows] - clip_length).clamp_min(0) // 2, clip_length
         return torch.zeros(len(rows), dtype=torch.long), int(self.lengths[rows].max())
 
-    def _steps(self, rows: Tensor, start: Tensor, clip_length: int) -> tuple[Tensor, Tensor]:
+    def steps_of(self, rows: Tensor, start: Tensor, clip_length: int) -> tuple[Tensor, Tensor]:
         """Return (B, T) the clip within the video of each step, and whether it exists."""
         steps = torch.arange(0, clip_length, self.stride)  # (T,)
         at = start[:, None] + steps[None, :]
         return at, at < self.lengths[rows, None]
 
-    def _window(self, rows: Tensor, start: Tensor, clip_length: int, with_score: bool) -> Batch:
-        at, valid = self._steps(rows, start, clip_length)
-        index = (self._begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
+    def _window(
+        self, rows: Tensor, start: Tensor, clip_length: int, available: Tensor, with_score: bool
+    ) -> Batch:
+        at, valid = self.steps_of(rows, start, clip_length)
+        index = (self.begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
         padded = not bool(valid.all())
         features = {}
-        for m, flat in self._flat.items():
+        for k, (m, flat) in enumerate(self.flat.items()):
             x = flat.index_select(0, index).view(*valid.shape, -1).float()  # (B, T, D)
-            features[m] = x.masked_fill_(~valid[..., None], 0.0) if padded else x
-        available = torch.ones(len(rows), len(self.modalities), dtype=torch.bool)
+            if padded:
+                x.masked_fill_(~valid[..., None], 0.0)
+            absent = ~available[:, k]
+            if bool(absent.any()):
+                x[absent] = torch.nan
+            features[m] = x
         return Batch(
             ids=tuple(self.ids[int(i)] for i in rows),
             features=features,

@@ -29,9 +29,10 @@ from aqabench.data.mapped import save_arrays
 from aqabench.data.readers.tidy import FEATURES, META, OFFSETS, SPEC
 from aqabench.disk import storing
 from aqabench.errors import DataError, StoreError, UsageError
+from aqabench.protocol.grammar import Name
 from aqabench.protocol.library import shipped_dataset_names
 from aqabench.protocol.load import dump
-from aqabench.protocol.schema import DatasetSpec, Name, ReleaseHint
+from aqabench.protocol.schema import DatasetSpec, ReleaseHint
 
 README = "README.txt"
 OURS = {*FEATURES, META, SPEC, README}

@@ -39,7 +39,9 @@ def split_rows(
         DataError: the data lack the groups, the folds or the test list that the split asks for.
     """
     if spec.scheme == "official":
-        train, test = data.rows(class_spec.name, "train"), data.rows(class_spec.name, "test")
+        train, test = (
+            data.rows(class_spec.name, part)[spec.skipped :] for part in ("train", "test")
+        )
     else:
         number = fold_numbers(data, dataset, spec)
         member = np.isfinite(data.scores[class_spec.name]) & (number >= 0)

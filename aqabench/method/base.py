@@ -8,9 +8,9 @@ shared loop.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,23 @@ class Method(ABC):
         """
         return torch.stack([self.predict(withhold(batch, shown)) for shown in available])
 
+    def predict_corrupted(
+        self, batch: Batch, versions: Iterable[tuple[Mapping[str, Tensor], Tensor]]
+    ) -> Tensor:
+        """Return (S, B) scores of spoilt streams; override to share work between them.
+
+        Args:
+            batch: as it is.
+            versions: spoilt streams, modality -> (B, T, D), with (s, M) bool: for each of s
+                scenarios, which streams it takes from there.
+        """
+        scores = []
+        for streams, chosen in versions:
+            for row in chosen:
+                mixed = mix_streams(batch.features, streams, self.task, row)
+                scores.append(self.predict(replace(batch, features=mixed)))
+        return torch.stack(scores)
+
 
 class TorchMethod(Method):
     """A network trained by the shared loop.
@@ -106,7 +123,14 @@ class TorchMethod(Method):
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return named loss terms, whose sum is minimised; ``generator`` draws training masks."""
+        """Return named loss terms, whose sum is minimised; ``generator`` draws training masks.
+
+        Samples may lack streams.  No terms at all means that the batch has nothing to learn from.
+        """
+
+    def projections(self) -> Mapping[str, nn.Module]:
+        """Return stream -> the module that only this stream owns, for aqabench-MLI; or nothing."""
+        return {}
 
     @abstractmethod
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
@@ -180,6 +204,21 @@ class TorchMethod(Method):
                 scores.append(self.score(rows, mask, batch.valid))
             return torch.stack(scores)
 
+    def predict_corrupted(
+        self, batch: Batch, versions: Iterable[tuple[Mapping[str, Tensor], Tensor]]
+    ) -> Tensor:
+        """Encode each stream once as it is, and once for each way in which it is spoilt."""
+        self.net.eval()
+        scores = []
+        with torch.inference_mode():
+            clean = self._encode_rows(batch, batch.available)
+            for streams, chosen in versions:
+                spoilt = self._encode_rows(replace(batch, features=dict(streams)), batch.available)
+                for row in chosen:
+                    mixed = mix_streams(clean, spoilt, self.task, row)
+                    scores.append(self.score(mixed, batch.available, batch.valid))
+        return torch.stack(scores)
+
     def state(self) -> dict[str, Tensor]:
         """Return the network's state dict."""
         return {k: v.detach().clone() for k, v in self.net.state_dict().items()}
@@ -198,7 +237,7 @@ class TorchMethod(Method):
 
     def _encode_rows(self, batch: Batch, wanted: Tensor) -> dict[str, Tensor]:
         encoded: dict[str, Tensor] = {}
-        for m in self.task.modalities:
+        for m in batch.features:
             rows = wanted[:, self._column(m)]
             if bool(rows.all()):
                 encoded[m] = self.encode(m, batch.features[m], batch.valid)
@@ -208,6 +247,17 @@ class TorchMethod(Method):
                 full[rows] = part
                 encoded[m] = full
         return encoded
+
+
+X = TypeVar("X")
+
+
+def mix_streams(
+    clean: Mapping[str, X], spoilt: Mapping[str, X], task: Task, chosen: Tensor
+) -> dict[str, X]:
+    """Return what a corrupted scenario shows: the ``chosen`` (M,) streams spoilt, others clean."""
+    taken = {m for m, take in zip(task.modalities, chosen.tolist(), strict=True) if take}
+    return {m: spoilt[m] if m in taken else x for m, x in clean.items()}
 
 
 def _blank(encoded: Tensor, rows: Tensor) -> Tensor:

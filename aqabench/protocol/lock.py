@@ -11,6 +11,7 @@ which stands above this room, and what it returns depends on the features at han
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Collection
@@ -21,9 +22,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aqabench.disk import replace_file, storing
 from aqabench.errors import AqabenchError, ProtocolError
+from aqabench.protocol.grammar import TableTraining
 from aqabench.protocol.library import Asked, load_protocol, protocol_names
-from aqabench.protocol.scenarios import availability, masks_digest, observation
-from aqabench.protocol.schema import ClassSpec
+from aqabench.protocol.noise_laws import damage_digest
+from aqabench.protocol.scenarios import availability, corruptions, masks_digest, observation
+from aqabench.protocol.schema import ClassSpec, Protocol
+from aqabench.protocol.training import training_table
 from aqabench.resources import folder
 
 __all__ = [
@@ -53,11 +57,15 @@ class LockedPart(_Frozen):
         samples: number of reference ids.
         masks: of the scenarios in which whole modalities are missing.
         time_masks: of those in which steps are missing.
+        damage: of those in which streams are corrupted.
+        training: of all tables that training uses.
     """
 
     samples: int
     masks: str = ""
     time_masks: str = ""
+    damage: str = ""
+    training: str = ""
 
 
 class Entry(_Frozen):
@@ -104,7 +112,7 @@ def reference_counts(asked: Asked, class_spec: ClassSpec) -> dict[str, int]:
     """
     split = asked.protocol.split
     whole = class_spec.train + class_spec.test
-    counts = {"test": class_spec.test if split.scheme == "official" else whole}
+    counts = {"test": class_spec.test - split.skipped if split.scheme == "official" else whole}
     if split.validation is not None:
         if split.scheme != "official":
             counts["val"] = whole
@@ -112,6 +120,10 @@ def reference_counts(asked: Asked, class_spec: ClassSpec) -> dict[str, int]:
             counts["val"] = class_spec.train
         else:
             counts["val"] = round(class_spec.train * split.validation.fraction)
+    if asked.protocol.training != "complete":
+        listed = class_spec.train if split.scheme == "official" else whole
+        known = split.scheme == "official" and not (split.validation and split.validation.group)
+        counts["train"] = listed - counts.get("val", 0) if known else listed
     return {part: count for part, count in counts.items() if count}
 
 
@@ -124,16 +136,39 @@ def entry(asked: Asked) -> Entry:
         counts = reference_counts(asked, class_spec)
         for part, count in counts.items():
             if (part, count) not in made:  # tables know the part and its size, not the class
-                ids, lengths = reference_ids(count), reference_lengths(count, dataset.clip_length)
-                whole = availability(protocol, dataset, ids, part)
-                timed = observation(protocol, dataset, ids, lengths, part)
-                made[part, count] = LockedPart(
-                    samples=count,
-                    masks=masks_digest(whole, ids),
-                    time_masks=masks_digest(timed, ids, lengths),
-                )
+                made[part, count] = _locked(asked, part, count)
         classes[class_spec.name] = {part: made[part, count] for part, count in counts.items()}
     return Entry(version=protocol.version, digest=asked.digest, classes=classes)
+
+
+def _locked(asked: Asked, part: str, count: int) -> LockedPart:
+    """Draw all tables of a part over reference ids; training is shown whole and has no scenario."""
+    protocol, dataset = asked.protocol, asked.dataset
+    ids, lengths = reference_ids(count), reference_lengths(count, dataset.clip_length)
+    training = {
+        str(seed): table
+        for seed in range(_tables(protocol))
+        if (table := training_table(protocol, dataset, ids, part, seed)) is not None
+    }
+    trained = masks_digest(training, ids)
+    if part == "train":
+        return LockedPart(samples=count, training=trained)
+    damages = [
+        damage_digest(c.damage, ids, lengths)
+        for c in corruptions(protocol, dataset, ids, lengths, part)
+    ]
+    return LockedPart(
+        samples=count,
+        masks=masks_digest(availability(protocol, dataset, ids, part), ids),
+        time_masks=masks_digest(observation(protocol, dataset, ids, lengths, part), ids, lengths),
+        damage=hashlib.sha256("".join(damages).encode()).hexdigest() if damages else "",
+        training=trained,
+    )
+
+
+def _tables(protocol: Protocol) -> int:
+    """Return how many tables training may use; of a law that is drawn anew one is looked at."""
+    return protocol.training.tables if isinstance(protocol.training, TableTraining) else 1
 
 
 def check_lock(names: Collection[str] | None = None) -> list[str]:

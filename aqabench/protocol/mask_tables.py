@@ -93,7 +93,7 @@ def shares(table: Table) -> Shares:
 
 
 def table_generator(
-    dataset: str, part: str, kind: str, level: float, draw: int
+    dataset: str, part: str, kind: str, level: float, draw: int, stream: str = ""
 ) -> np.random.Generator:
     """Return the generator of one table (section 0).
 
@@ -107,6 +107,7 @@ def table_generator(
         kind: a key of :data:`KIND_IDS`.
         level: rate or severity; told apart to three decimals.
         draw: number of the draw, from 0.
+        stream: a modality that has a table of its own; its crc32 then ends the words of the seed.
     """
     if kind not in KIND_IDS:
         raise UnknownNameError("kind of mask table", kind, KIND_IDS, "aqabench protocol check")
@@ -117,6 +118,8 @@ def table_generator(
         )
     names = [crc32(name.encode()) for name in (dataset, part)]
     entropy = [ROOT_SEED, *names, KIND_IDS[kind], round(1000 * level), draw]
+    if stream:
+        entropy.append(crc32(stream.encode()))
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 

@@ -14,19 +14,21 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from aqabench.protocol.mask_laws import imbalanced, keep_one, keep_one_exact, quota
-from aqabench.protocol.mask_tables import table_digest, table_generator
-from aqabench.protocol.schema import (
-    DatasetSpec,
+from aqabench.protocol.grammar import (
+    CorruptionScenario,
     FrameScenario,
     ImbalancedScenario,
     MixScenario,
-    Protocol,
     QuotaScenario,
     RateScenario,
     ScenarioSpec,
     SubsetsScenario,
+    SwapScenario,
 )
+from aqabench.protocol.mask_laws import imbalanced, keep_one, keep_one_exact, quota
+from aqabench.protocol.mask_tables import table_digest, table_generator
+from aqabench.protocol.noise_laws import Damage, changes_nothing, damage
+from aqabench.protocol.schema import DatasetSpec, Protocol
 from aqabench.protocol.time_laws import block, frame_iid, mix, outage, prefix, rate_t, suffix
 
 Table = npt.NDArray[np.bool_]
@@ -43,6 +45,7 @@ class Scenario:
         level: nominal rate, or one per modality; empty for a subset.
         draw: number of the table drawn at this level.
         shown: for a subset, whether each modality is shown; else None.
+        corrupted: the modalities that a corruption spoils.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Scenario:
     level: tuple[float, ...] = ()
     draw: int = 0
     shown: tuple[bool, ...] | None = None
+    corrupted: tuple[str, ...] = ()
 
     @property
     def timed(self) -> bool:
@@ -59,9 +63,11 @@ class Scenario:
 
     @property
     def complete(self) -> bool:
-        """Does it hide nothing?"""
+        """Does it leave everything as it is?"""
         if self.shown is not None:
             return all(self.shown)
+        if self.corrupted:
+            return changes_nothing(self.spec.kind, *self.level)
         return not any(self.level) and not isinstance(self.spec, MixScenario)
 
 
@@ -77,6 +83,9 @@ def scenarios(protocol: Protocol, dataset: DatasetSpec) -> dict[str, Scenario]:
             for name, shown in _subsets(spec, protocol, dataset).items():
                 found[name] = Scenario(name, name, spec, shown=shown)
             continue
+        if isinstance(spec, CorruptionScenario | SwapScenario):
+            found |= _corruptions(spec, protocol, dataset)
+            continue
         levels: tuple[float | tuple[float, ...], ...] = spec.rates
         for rates in levels:
             level = rates if isinstance(rates, tuple) else (rates,)
@@ -86,6 +95,37 @@ def scenarios(protocol: Protocol, dataset: DatasetSpec) -> dict[str, Scenario]:
             for draw in range(spec.draws if drawn else 1):
                 name = f"{column}/{draw}"
                 found[name] = Scenario(name, column, spec, level, draw)
+    return found
+
+
+def _corruptions(
+    spec: CorruptionScenario | SwapScenario, protocol: Protocol, dataset: DatasetSpec
+) -> dict[str, Scenario]:
+    """Return the scenarios of a corruption: target by target, level by level, draw by draw."""
+    found: dict[str, Scenario] = {}
+    levels = spec.levels if isinstance(spec, CorruptionScenario) else (1.0,)
+    for title, targets in _targets(spec.on, protocol, dataset).items():
+        for level in levels:
+            stem = f"{spec.kind} {title}"
+            column = f"{stem}={level:g}" if isinstance(spec, CorruptionScenario) else stem
+            drawn = spec.kind != "scale" and not changes_nothing(spec.kind, level)
+            for draw in range(spec.draws if drawn else 1):
+                name = f"{column}/{draw}"
+                found[name] = Scenario(name, column, spec, (level,), draw, corrupted=targets)
+    return found
+
+
+def _targets(
+    on: Sequence[str], protocol: Protocol, dataset: DatasetSpec
+) -> dict[str, tuple[str, ...]]:
+    """Return how a column calls what is spoilt -> the modalities."""
+    found: dict[str, tuple[str, ...]] = {}
+    for word in on:
+        if word == "all":
+            found[word] = protocol.modalities
+        else:
+            for m in protocol.modalities if word == "each" else (word,):
+                found[_join([m], protocol, dataset)] = (m,)
     return found
 
 
@@ -111,7 +151,7 @@ def subset_names(protocol: Protocol, dataset: DatasetSpec) -> dict[str, tuple[bo
 def availability(
     protocol: Protocol, dataset: DatasetSpec, ids: Sequence[str], part: str = "test"
 ) -> dict[str, Table]:
-    """Return scenario -> (n, M) bool for the samples ``ids``; not of timed scenarios.
+    """Return scenario -> (n, M) bool for the samples ``ids``: whole modalities that are missing.
 
     Args:
         protocol: what is asked.
@@ -123,7 +163,7 @@ def availability(
     return {
         name: scenario_table(scenario, protocol, dataset, ids, part)
         for name, scenario in scenarios(protocol, dataset).items()
-        if not scenario.timed
+        if not scenario.timed and not scenario.corrupted
     }
 
 
@@ -148,6 +188,52 @@ def observation(
         for name, scenario in scenarios(protocol, dataset).items()
         if scenario.timed
     }
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One drawn table of a corruption, and the scenarios that show some of it.
+
+    Attributes:
+        damage: of every modality that one of the scenarios spoils.
+        draw: number of the table drawn at this level.
+        targets: scenario -> the modalities that it shows spoilt; the others are as they are.
+    """
+
+    damage: Damage
+    draw: int
+    targets: Mapping[str, tuple[str, ...]]
+
+
+def corruptions(
+    protocol: Protocol,
+    dataset: DatasetSpec,
+    ids: Sequence[str],
+    lengths: Sequence[int],
+    part: str = "test",
+) -> list[Corruption]:
+    """Return the corruptions of a part, each with all its scenarios, so that these share work.
+
+    Args:
+        protocol: what is asked.
+        dataset: on which data set.
+        ids: (n,) sample ids in any order.
+        lengths: (n,) clips of each.
+        part: as in :func:`availability`.
+    """
+    grouped: dict[tuple[str, float, int], dict[str, tuple[str, ...]]] = {}
+    for name, scenario in scenarios(protocol, dataset).items():
+        if scenario.corrupted:
+            key = (scenario.spec.kind, scenario.level[0], scenario.draw)
+            grouped.setdefault(key, {})[name] = scenario.corrupted
+    widths = {m.name: m.width for m in dataset.modalities}
+    found = []
+    for (kind, level, draw), targets in grouped.items():
+        spoilt = {m for own in targets.values() for m in own}
+        chosen = {m: widths[m] for m in protocol.modalities if m in spoilt}
+        drawn = damage(kind, level, chosen, ids, lengths, dataset.name, part, draw)
+        found.append(Corruption(drawn, draw, targets))
+    return found
 
 
 def _time_table(
@@ -229,6 +315,14 @@ def averaged_scenarios(protocol: Protocol, dataset: DatasetSpec) -> tuple[str, .
     if protocol.average.over == "all":
         return tuple(every)
     return tuple(name for name, scenario in every.items() if not scenario.complete)
+
+
+def compared_scenarios(protocol: Protocol, dataset: DatasetSpec) -> tuple[str, ...]:
+    """Return the scenarios by whose mean Spearman the rules val and oracle compare epochs."""
+    every = scenarios(protocol, dataset)
+    if protocol.criterion == "mean":
+        return tuple(every)
+    return tuple(name for name, scenario in every.items() if scenario.complete)
 
 
 def _subsets(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-"""File-name-safe: lower case letters, digits, dot, dash, underscore."""
+from aqabench.protocol.grammar import Frozen, Name, ScenarioSpec, TrainingSpec
+
 SelectionRule = Literal["val", "last", "oracle"]
 SELECTION_RULES: tuple[SelectionRule, ...] = ("val", "last", "oracle")
 DataKind = Literal["real", "simulated"]
@@ -19,11 +19,7 @@ ADDED_LATER: dict[str, JsonValue] = {"x-added-later": True}
 """Marks a field that came after the first release: at its default it stays out of the digest."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModalitySpec(_Frozen):
+class ModalitySpec(Frozen):
     """One feature stream of a data set."""
 
     name: Name = Field(description="Key of the stream in a batch, e.g. video.")
@@ -33,7 +29,7 @@ class ModalitySpec(_Frozen):
     width: Annotated[int, Field(ge=1, le=65536)] = Field(description="Feature width D.")
 
 
-class ClassSpec(_Frozen):
+class ClassSpec(Frozen):
     """One score to predict; one model is trained for each."""
 
     name: Annotated[str, Field(min_length=1, max_length=40)]
@@ -52,7 +48,7 @@ class ClassSpec(_Frozen):
         return self
 
 
-class ReleaseHint(_Frozen):
+class ReleaseHint(Frozen):
     """Where a feature release is found, in words; nothing is ever downloaded."""
 
     layout: str = Field(description="Name of the reader, as in: aqabench data import --layout.")
@@ -62,7 +58,7 @@ class ReleaseHint(_Frozen):
     licence: str = Field(description="What its authors say of its use.")
 
 
-class DatasetSpec(_Frozen):
+class DatasetSpec(Frozen):
     """A data set as its authors publish it: streams, scores, official split."""
 
     name: Name
@@ -105,7 +101,7 @@ class DatasetSpec(_Frozen):
         return self
 
 
-class ValidationSpec(_Frozen):
+class ValidationSpec(Frozen):
     """The part of the training list that selects the epoch; the same videos for every method."""
 
     fraction: Annotated[float, Field(gt=0, lt=0.5)] = Field(
@@ -122,7 +118,7 @@ class ValidationSpec(_Frozen):
     )
 
 
-class SplitSpec(_Frozen):
+class SplitSpec(Frozen):
     """Which samples train, select and test."""
 
     scheme: Literal["official", "published-folds", "kfold", "grouped"] = Field(
@@ -155,6 +151,14 @@ class SplitSpec(_Frozen):
     seed: Annotated[int, Field(ge=0)] = Field(
         default=20261, description="Seed of the folds.", json_schema_extra=ADDED_LATER
     )
+    skipped: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description=(
+            "Samples left out at the head of each official list, as a published loader does that "
+            "takes the first line for a header."
+        ),
+        json_schema_extra=ADDED_LATER,
+    )
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> Self:
@@ -165,105 +169,12 @@ class SplitSpec(_Frozen):
                 raise ValueError(f"scheme '{self.scheme}' needs '{key}'")
             if not wanted and getattr(self, key) is not None:
                 raise ValueError(f"scheme '{self.scheme}' has no '{key}'")
+        if self.skipped and self.scheme != "official":
+            raise ValueError(f"scheme '{self.scheme}' has no list to skip the head of")
         return self
 
 
-class SubsetsScenario(_Frozen):
-    """Whole modalities missing: one scenario for each shown subset (FIX7 for three)."""
-
-    kind: Literal["subsets"]
-    sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        default=None, description="Keep subsets of these sizes only; null keeps all 2^M - 1."
-    )
-
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Draws = Annotated[int, Field(ge=1, le=20)]
-
-
-class RateScenario(_Frozen):
-    """Each sample misses modalities at random so that a given share of all slots is hidden."""
-
-    kind: Literal["rate"]
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = Field(
-        description="Shares of (sample, modality) slots to hide, up to 1 - 1/M."
-    )
-    law: Literal["exact", "keep-one"] = Field(
-        default="exact",
-        description=(
-            "keep-one: one random modality stays, others are switched on at random (GCNet, "
-            "CPM-Net); exact: the same pattern shares without the noise of the draw."
-        ),
-    )
-    draws: Draws = Field(default=5, description="Tables drawn for each rate.")
-
-
-class QuotaScenario(_Frozen):
-    """Fixed shares of samples miss two, one or no modality (IMDer, DiCMoR); three streams only."""
-
-    kind: Literal["quota"]
-    rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = Field(
-        description="Rows of the published table: 0.1, 0.2, … 0.7."
-    )
-    draws: Draws = Field(default=5, description="Tables drawn for each rate.")
-
-
-class ImbalancedScenario(_Frozen):
-    """Each modality is missing at a rate of its own (BALM)."""
-
-    kind: Literal["imbalanced"]
-    rates: Annotated[tuple[tuple[Rate, ...], ...], Field(min_length=1)] = Field(
-        description="Configurations: one rate per modality, in the protocol's order."
-    )
-    draws: Draws = Field(default=5, description="Tables drawn for each configuration.")
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class FrameScenario(_Frozen):
-    """Steps inside each sample are missing; hidden ones get the mean of the training samples."""
-
-    kind: Literal["frame-iid", "rate-t", "block", "outage", "prefix", "suffix"] = Field(
-        description=(
-            "frame-iid: each step of each modality by itself; rate-t: the law of rate at every "
-            "step; block: one run in each modality; outage: one run in all; prefix, suffix: the "
-            "beginning or the end of all."
-        )
-    )
-    rates: Annotated[tuple[Share, ...], Field(min_length=1)] = Field(
-        description="Shares of the steps to hide."
-    )
-    draws: Draws = Field(
-        default=3, description="Tables drawn for each rate; prefix and suffix need none."
-    )
-
-
-class MixScenario(_Frozen):
-    """Some modalities are shown, and steps inside them are missing (CorrKD)."""
-
-    kind: Literal["mix"]
-    shown: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
-        description="Modalities that are shown."
-    )
-    rates: Annotated[tuple[Share, ...], Field(min_length=1)] = Field(
-        description="Shares of their steps to hide."
-    )
-    draws: Draws = Field(default=3, description="Tables drawn for each rate.")
-
-
-ScenarioSpec = Annotated[
-    SubsetsScenario
-    | RateScenario
-    | QuotaScenario
-    | ImbalancedScenario
-    | FrameScenario
-    | MixScenario,
-    Field(discriminator="kind"),
-]
-
-
-class AverageSpec(_Frozen):
+class AverageSpec(Frozen):
     """The headline number: Fisher-z mean of Spearman, arithmetic mean of MSE."""
 
     name: str = Field(description="Column title, e.g. Avg6.")
@@ -272,7 +183,7 @@ class AverageSpec(_Frozen):
     )
 
 
-class Protocol(_Frozen):
+class Protocol(Frozen):
     """One question asked of every method in the same way."""
 
     name: Name
@@ -287,13 +198,30 @@ class Protocol(_Frozen):
         description="Streams that methods may use, in the data set's order."
     )
     split: SplitSpec = SplitSpec()
-    training: Literal["complete"] = Field(
-        default="complete", description="complete: every training video has every modality."
+    training: Literal["complete"] | TrainingSpec = Field(
+        default="complete",
+        description=(
+            "complete: every training sample has every modality; otherwise what is missing in "
+            "training, physically withheld from every method."
+        ),
     )
     scenarios: Annotated[tuple[ScenarioSpec, ...], Field(min_length=1)]
     average: AverageSpec
     selection: SelectionRule = Field(
         default="val", description="The rule that ranks the board; the others are shown beside it."
+    )
+    criterion: Literal["mean", "complete"] = Field(
+        default="mean",
+        description=(
+            "What val and oracle compare epochs by: the mean over all scenarios, or the scenario "
+            "that hides nothing, as papers do."
+        ),
+        json_schema_extra=ADDED_LATER,
+    )
+    budget: Literal["quick", "standard", "paper"] | None = Field(
+        default=None,
+        description="Budget of a run on real data that names none; standard without it.",
+        json_schema_extra=ADDED_LATER,
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
 
@@ -308,7 +236,7 @@ class Protocol(_Frozen):
         return self
 
 
-class Budget(_Frozen):
+class Budget(Frozen):
     """How much training every method gets."""
 
     name: Literal["quick", "standard", "paper"]

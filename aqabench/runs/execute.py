@@ -17,17 +17,18 @@ from typing import Protocol as Interface
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from aqabench.data.batch import Split
 from aqabench.data.features import FeatureSet
-from aqabench.data.splits import split_rows
 from aqabench.errors import AqabenchError, StoreError
 from aqabench.method.base import FitContext, Progress, Task
 from aqabench.method.registry import Registry
-from aqabench.protocol.scenarios import availability, masks_digest, observation, scenarios
+from aqabench.protocol.scenarios import (
+    compared_scenarios,
+)
 from aqabench.runs.cost import Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
+from aqabench.runs.masks import keep_masks
+from aqabench.runs.parts import hidden_shares, make_parts, mask_digest, training_share
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import Cost, RunRecord
 from aqabench.runs.resume import Outcome, finished
@@ -96,7 +97,10 @@ def _run(
     protocol = spec.question.protocol
     card = registry.get(spec.method).card
     assert card is not None
-    parts = _parts(spec, data)
+    parts = make_parts(spec, data)
+    digests = {name: digest for name, part in parts.items() if (digest := mask_digest(part))}
+    for name, digest in digests.items():
+        keep_masks(store.root / protocol.name, parts[name], digest)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     common: dict[str, Any] = {
         "key": spec.key,
@@ -108,12 +112,14 @@ def _run(
         "overrides": dict(spec.overrides),
         "scenarios": parts["test"].scenarios,
         "samples": {name: len(part.split) for name, part in parts.items()},
-        "masks": {name: _masks(part) for name, part in parts.items() if name != "train"},
+        "masks": digests,
+        "hidden": hidden_shares(spec, parts["test"]),
+        "training": training_share(spec, parts["train"].split),
         "environment": environment(),
         "started": started,
     }
     try:
-        looks, cost = _fit(spec, parts, registry, listener)
+        looks, cost, balance = _fit(spec, parts, registry, listener)
     except StoreError:
         raise
     except Exception as error:
@@ -127,6 +133,7 @@ def _run(
     record = RunRecord(
         status="finished",
         selected_epochs={rule: kept.epoch for rule, kept in looks.selected.items()},
+        learning_index=balance,
         cost=cost,
         **common,
     )
@@ -134,34 +141,9 @@ def _run(
     return record
 
 
-def _parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
-    """Return train, val (if the protocol has one) and test of the run's class."""
-    protocol, dataset = spec.question.protocol, spec.question.dataset
-    class_spec = next(c for c in dataset.classes if c.name == spec.class_name)
-    parts: dict[str, Part] = {}
-    filling: dict[str, Tensor] = {}
-    timed = any(scenario.timed for scenario in scenarios(protocol, dataset).values())
-    for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
-        split = Split(data, rows, class_spec, protocol.modalities, spec.question.budget.stride)
-        if name == "train":  # is shown whole
-            filling = split.means() if timed else {}
-            parts[name] = Part(split, {})
-            continue
-        tables = availability(protocol, dataset, split.ids, name)
-        observed = observation(protocol, dataset, split.ids, split.lengths.tolist(), name)
-        parts[name] = Part(split, tables, observed, filling)
-    return parts
-
-
-def _masks(part: Part) -> str:
-    """Return sha256 of everything that the scenarios show of a part."""
-    ids, lengths = part.split.ids, part.split.lengths.tolist()
-    return masks_digest(part.available, ids) + masks_digest(part.observed, ids, lengths)
-
-
 def _fit(
     spec: RunSpec, parts: Mapping[str, Part], registry: Registry, listener: Listener
-) -> tuple[Looks, Cost]:
+) -> tuple[Looks, Cost, float | None]:
     dataset, budget = spec.question.dataset, spec.question.budget
     train = parts["train"].split
     task = Task(
@@ -173,7 +155,11 @@ def _fit(
         stride=budget.stride,
     )
     method = registry.load(spec.method)(task, spec.settings)
-    looks = Looks(method, {name: part for name, part in parts.items() if name != "train"})
+    looks = Looks(
+        method,
+        {name: part for name, part in parts.items() if name != "train"},
+        compared_scenarios(spec.question.protocol, dataset),
+    )
     looking = Stopwatch()
 
     def look(epoch: int) -> None:
@@ -198,7 +184,7 @@ def _fit(
         device=str(context.device),
         threads=torch.get_num_threads(),
     )
-    return looks, cost
+    return looks, cost, context.learning_index
 
 
 def _predictions(looks: Looks, parts: Mapping[str, Part]) -> pd.DataFrame:
@@ -210,4 +196,6 @@ def _predictions(looks: Looks, parts: Mapping[str, Part]) -> pd.DataFrame:
             frames.append(
                 prediction_frame(rule, name, part.scenarios, part.split.ids, scores, predictions)
             )
-    return pd.concat(frames, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
+    # a validation sample of which a scenario shows nothing is not scored
+    return frame[frame["prediction"].notna()].reset_index(drop=True)

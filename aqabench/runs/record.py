@@ -29,6 +29,16 @@ class Cost(BaseModel):
     threads: int
 
 
+class Hidden(BaseModel):
+    """How much a mask table hides, beside the nominal rate that its scenario is called by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nominal: float | None = Field(description="Rate as the protocol names it; None for a subset.")
+    realised: float = Field(description="Share of (sample, modality) or (step, modality) slots.")
+    complete: float = Field(description="Share of samples, or of steps, that show everything.")
+
+
 class RunRecord(BaseModel):
     """One run, finished or failed."""
 
@@ -52,6 +62,15 @@ class RunRecord(BaseModel):
     samples: dict[str, int] = Field(default_factory=dict, description="Videos per part.")
     masks: dict[str, str] = Field(
         default_factory=dict, description="Part -> sha256 of what its scenarios show."
+    )
+    hidden: dict[str, Hidden] = Field(
+        default_factory=dict, description="Scenario -> what it hides of the test part."
+    )
+    training: Hidden | None = Field(
+        default=None, description="What the training table hides; None where all is complete."
+    )
+    learning_index: float | None = Field(
+        default=None, description="aqabench-MLI; None where streams own no projection."
     )
     cost: Cost | None = None
     environment: dict[str, str] = Field(default_factory=dict)

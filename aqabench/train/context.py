@@ -41,6 +41,7 @@ class FitContext:
     report: Callable[[Progress], None]
     look: Callable[[int], None]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    learning_index: float | None = None
 
     def generator(self, use: str) -> torch.Generator:
         """Return a random stream of its own for ``use``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor
 
 from aqabench.data.batch import Batch, Split, cover
+from aqabench.data.corrupt import Moments, damaged_batches
 from aqabench.errors import MethodError
+from aqabench.protocol.scenarios import Corruption
 from aqabench.protocol.schema import SelectionRule
 from aqabench.stats import mse, spearman
 
@@ -37,36 +40,45 @@ class Part:
         split: the n videos.
         available: scenario -> (n, M) bool.
         observed: timed scenario -> (sum of lengths, M) bool, the videos one after the other.
-        filling: modality -> (D,) what a hidden step shows; needed where ``observed`` is not empty.
+        corruptions: tables of what is spoilt, each with its scenarios.
+        moments: of the training clips; needed by timed and by corrupted scenarios.
     """
 
     split: Split
     available: Mapping[str, npt.NDArray[np.bool_]]
     observed: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    filling: Mapping[str, Tensor] = field(default_factory=dict)
+    corruptions: Sequence[Corruption] = ()
+    moments: Moments | None = None
 
     @property
     def scenarios(self) -> tuple[str, ...]:
         """Names, in the order of the rows of predictions."""
-        return (*self.available, *self.observed)
+        spoilt = [name for corruption in self.corruptions for name in corruption.targets]
+        return (*self.available, *self.observed, *spoilt)
 
 
 def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     """Return (S, n) normalised predictions of all scenarios, sharing what they have in common.
+
+    A sample of which a scenario would show nothing has NaN there: it is not scored.
 
     Raises:
         MethodError: a prediction is not finite; names the samples.
     """
     window, length = method.test_window, method.task.clip_length
     batches = part.split.fixed_batches(window, length, batch_size)
+    cut = (window, length, batch_size)
     found = [_whole(method, part, batches)] if part.available else []
     for table in part.observed.values():
-        shown = part.split.observed(torch.from_numpy(table), window, length, batch_size)
+        assert part.moments is not None
+        shown = part.split.observed(torch.from_numpy(table), *cut)
         covered = (
-            cover(batch, observed, part.filling)
+            cover(batch, observed, part.moments.mean)
             for batch, observed in zip(batches, shown, strict=True)
         )
         found.append(np.concatenate([_numbers(method.predict(b)) for b in covered])[None])
+    if part.corruptions:
+        found.append(_corrupted(method, part, batches, cut))
     predictions = np.concatenate(found)
     expected = (len(part.scenarios), len(part.split))
     if predictions.shape != expected:
@@ -74,7 +86,7 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
             f"{method.card.name} returned predictions of shape {predictions.shape}, expected "
             f"{expected}. Run 'aqabench check {method.card.name}'."
         )
-    bad = np.argwhere(~np.isfinite(predictions))
+    bad = np.argwhere(~np.isfinite(predictions) & _scored(part))
     if bad.size:
         names = part.scenarios
         where = ", ".join(f"{part.split.ids[i]} under {names[s]}" for s, i in bad[:5])
@@ -86,14 +98,47 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     return predictions
 
 
+def _scored(part: Part) -> npt.NDArray[np.bool_]:
+    """Return (S, n) bool, the samples of which a scenario shows something."""
+    exists = part.split.available.numpy()  # (n, M)
+    scored = np.ones((len(part.scenarios), len(part.split)), dtype=bool)
+    for row, table in enumerate(part.available.values()):
+        scored[row] = (table & exists).any(1)
+    return scored
+
+
 def _whole(method: Method, part: Part, batches: Sequence[Batch]) -> Array:
     """Return (S, n) predictions with whole modalities missing, sharing what they have in common."""
     masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
+    exists = part.split.available
+    empty = ~(masks & exists).any(-1)  # (S, n)
+    shown = torch.where(empty[..., None], exists, masks)
     found, first = [], 0
     for batch in batches:
-        shown = masks[:, first : first + len(batch)]
-        found.append(_numbers(method.predict_scenarios(batch, shown)))
+        scores = method.predict_scenarios(batch, shown[:, first : first + len(batch)])
+        found.append(_numbers(scores))
         first += len(batch)
+    predictions = np.concatenate(found, axis=1)
+    if bool(empty.any()) and predictions.shape == empty.shape:
+        predictions[empty.numpy()] = np.nan
+    return predictions
+
+
+def _corrupted(
+    method: Method, part: Part, batches: Sequence[Batch], cut: tuple[str, int, int]
+) -> Array:
+    """Return (S, n) predictions with streams spoilt; each spoilt stream is encoded once."""
+    assert part.moments is not None
+    modalities = part.split.modalities
+    chosen = [
+        torch.tensor([[m in target for m in modalities] for target in c.targets.values()])
+        for c in part.corruptions
+    ]  # each (scenarios of the table, M)
+    spoilt = [damaged_batches(part.split, c.damage, part.moments, *cut) for c in part.corruptions]
+    found = []
+    for batch in batches:
+        versions = ((next(streams), rows) for streams, rows in zip(spoilt, chosen, strict=True))
+        found.append(_numbers(method.predict_corrupted(batch, versions)))
     return np.concatenate(found, axis=1)
 
 
@@ -116,10 +161,19 @@ class Looks:
 
     The rules compare the mean over scenarios of Fisher's z: ``val`` on the validation part,
     ``oracle`` on the test part, ``last`` takes the last look.
+
+    Attributes:
+        method: what is scored.
+        parts: ``val`` (if there is one) and ``test``.
+        compared: the scenarios whose mean is compared.
+        batch_size: videos scored at once.
+        curve: a row per look and part.
+        selected: what each rule has kept so far.
     """
 
     method: Method
     parts: Mapping[str, Part]
+    compared: tuple[str, ...]
     batch_size: int = 32
     curve: list[dict[str, Any]] = field(default_factory=list)
     selected: dict[SelectionRule, Selected] = field(default_factory=dict)
@@ -144,14 +198,18 @@ class Looks:
 
     def _measure(self, name: str, part: Part, predictions: Array, epoch: int) -> float:
         row: dict[str, Any] = {"epoch": epoch, "part": name}
-        total = 0.0
+        compared: list[float] = []
         for scenario, predicted in zip(part.scenarios, predictions, strict=True):
-            rho = spearman(part.split.points, predicted)
+            scored = np.isfinite(predicted)
+            points, predicted = part.split.points[scored], predicted[scored]
+            rho = spearman(points, predicted)
             defined = math.isfinite(rho)
-            error = float(mse(part.split.points, predicted))
+            error = float(mse(points, predicted))
             row[scenario] = {"srcc": float(rho) if defined else None, "mse": error}
-            # an undefined correlation ranks nothing, so it counts as 0 when epochs are compared
-            total += math.atanh(max(-ALMOST_ONE, min(ALMOST_ONE, rho))) if defined else 0.0
-        row["criterion"] = total / len(predictions)
+            if scenario in self.compared:
+                # an undefined correlation ranks nothing: it counts as 0 when epochs are compared
+                bounded = max(-ALMOST_ONE, min(ALMOST_ONE, rho))
+                compared.append(math.atanh(bounded) if defined else 0.0)
+        row["criterion"] = fmean(compared)
         self.curve.append(row)
-        return total / len(predictions)
+        return fmean(compared)

@@ -14,6 +14,7 @@ from torch import nn
 
 from aqabench.data.batch import Batch, Split
 from aqabench.errors import MethodError
+from aqabench.train.balance import StreamBalance
 from aqabench.train.context import FitContext, Progress
 
 if TYPE_CHECKING:
@@ -48,16 +49,19 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.generator("dropout").initial_seed())
         step = 0
+        balance = StreamBalance(method.projections())
         for epoch in range(1, epochs + 1):
             for batch in train.random_batches(batch_size, method.task.clip_length, batches):
                 step += 1
-                losses = _step(method, batch, optimiser, masks, step)
+                losses = _step(method, batch, optimiser, masks, step, balance)
                 context.report(Progress(step, steps, epoch, losses))
                 if step in looks:
                     context.look(epoch)
                 if step == steps:
-                    return
+                    break
+            balance.end_epoch()
             schedule.step()
+        context.learning_index = balance.index()
 
 
 def _step(
@@ -66,9 +70,13 @@ def _step(
     optimiser: torch.optim.Optimizer,
     masks: torch.Generator,
     step: int,
+    balance: StreamBalance,
 ) -> dict[str, float]:
     method.net.train()
     terms = method.loss(batch, masks)
+    if not terms:  # no sample of the batch has what the method reads
+        balance.add(learned=False)
+        return {}
     total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
     values = {name: float(term.detach()) for name, term in terms.items()}
     if not math.isfinite(float(total.detach())):
@@ -80,6 +88,7 @@ def _step(
         )
     optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
+    balance.add(learned=True)
     optimiser.step()
     return values
 

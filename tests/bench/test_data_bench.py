@@ -122,7 +122,7 @@ def test_loading_and_reading_every_clip_is_faster_still_counted(
 
     def touch() -> float:
         split = map_the_cache(store, spec)
-        return sum(float(flat.sum()) for flat in split._flat.values())
+        return sum(float(flat.sum()) for flat in split.flat.values())
 
     slow = seconds(lambda: [float(t.sum()) for t in read_three_pickles(release)], 3)
     fast = seconds(touch, 3)

@@ -136,6 +136,6 @@ def test_the_filling_is_the_mean_of_the_training_clips(split: Split) -> None:
     clips = torch.cat([
         torch.arange(int(n)) + 100.0 * row for row, n in enumerate(split.lengths.tolist())
     ])  # fmt: skip
-    means = split.means()
+    means, _ = split.moments()
     assert means["video"].shape == (6,)
     assert means["audio"].tolist() == pytest.approx([float(clips.mean())] * 4)

@@ -14,6 +14,7 @@ from aqabench.protocol.scenarios import (
     availability,
     averaged_scenarios,
     columns,
+    corruptions,
     masks_digest,
     observation,
     scenarios,
@@ -134,7 +135,13 @@ def test_every_shipped_protocol_has_tables_for_its_data(name: str) -> None:
     asked = load_protocol(name)
     found = availability(asked.protocol, asked.dataset, IDS[:50])
     timed = observation(asked.protocol, asked.dataset, IDS[:50], [9] * 50)
-    assert set(averaged_scenarios(asked.protocol, asked.dataset)) <= {*found, *timed}
+    spoilt = {
+        name
+        for corruption in corruptions(asked.protocol, asked.dataset, IDS[:50], [9] * 50)
+        for name in corruption.targets
+    }
+    assert set(scenarios(asked.protocol, asked.dataset)) == {*found, *timed, *spoilt}
+    assert set(averaged_scenarios(asked.protocol, asked.dataset)) <= {*found, *timed, *spoilt}
     for table in timed.values():
         assert table.shape == (450, len(asked.protocol.modalities))
     for table in found.values():

@@ -137,4 +137,4 @@ def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
     assert by_name["frame-iid=0/0"] == pytest.approx(by_name["vaf"], abs=1e-4)
     assert not np.allclose(by_name["frame-iid=0.9/0"], by_name["vaf"], atol=1e-4)
     assert not np.allclose(by_name["block=0.5/0"], by_name["outage=0.5/0"], atol=1e-5)
-    assert len(record.masks["test"]) == 128
+    assert len(record.masks["test"]) == 64

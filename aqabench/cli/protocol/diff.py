@@ -25,7 +25,7 @@ ABSENT = "–"
 def command(first: str, second: str) -> None:
     """List the fields in which protocols A and B differ, those of their data sets included.
 
-    A and B are names or YAML files. Texts, the list of seeds and what a data set merely offers are
+    A and B are names or YAML files. Texts, seeds, the budget and what a data set merely offers are
     marked: they change no number. Runs may be compared when the digests are equal.
     """
     from rich import box
@@ -66,7 +66,7 @@ def counts(path: str) -> bool:
     from aqabench.protocol.library import OFFERED, PROSE
 
     inside = path.removeprefix("dataset.")
-    free = PROSE | (OFFERED if inside != path else {"seeds"})
+    free = PROSE | (OFFERED if inside != path else {"seeds", "budget"})
     return inside.split(".")[0].split("[")[0] not in free
 
 
