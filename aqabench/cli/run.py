@@ -49,7 +49,26 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Torch threads. Default: all cores.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Runs at once, a process for each. Default: as many as cores and memory allow.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Torch threads of a run. Another number changes the last digits.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "plain", "json"]),
+    default="auto",
+    show_default=True,
+    help="auto draws bars in a terminal and writes plain lines elsewhere; json: a line per event.",
+)
 @store_option
 def command(
     plugins: tuple[Path, ...],
@@ -60,7 +79,9 @@ def command(
     classes: tuple[str, ...],
     seeds: int | None,
     settings: tuple[str, ...],
-    threads: int | None,
+    jobs: int | None,
+    threads: int,
+    progress: str,
     store_folder: Path | None,
 ) -> int:
     """Train and score methods under a protocol, then print the leaderboard.
@@ -84,7 +105,8 @@ def command(
     from aqabench.runs.plan import Question, make_plan
     from aqabench.runs.store import RunStore
 
-    console = Console()
+    # with --progress json the events have the standard output for themselves
+    console = Console(stderr=progress == "json")
     asked = load_protocol(protocol)
     registry = discover(plugins)
     source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
@@ -109,7 +131,7 @@ def command(
     plan = make_plan(question, registry, methods, _settings(settings), chosen, classes)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
-    outcome = _execute(plan, source, registry, store, threads, console)
+    outcome = _execute(plan, source, registry, store, jobs, threads, progress, console)
     condition = condition_of(outcome.records[0])
     board = build(asked, condition, by_condition(outcome.records)[condition], store)
     print_board(board, console)
@@ -122,10 +144,12 @@ def _execute(
     source: Source,
     registry: Registry,
     store: RunStore,
-    threads: int | None,
+    jobs: int | None,
+    threads: int,
+    progress: str,
     console: Console,
 ) -> Outcome:
-    """Do what is not stored; torch is imported only if something is left to do."""
+    """Do what is not stored, each run in a process of its own."""
     from aqabench.protocol.load import dump
     from aqabench.runs.resume import stored_outcome
 
@@ -136,13 +160,17 @@ def _execute(
     store.require_writable()
     protocol = plan[0].question.protocol
     store.keep_protocol(protocol.name, dump(protocol))
-    from aqabench.cli.display import RunDisplay
-    from aqabench.runs.execute import execute, use_threads
+    from aqabench.cli.display import display_for
+    from aqabench.runs.executors.local import execute_processes, usual_jobs
+    from aqabench.runs.job import jobs_of
 
-    use_threads(threads)
-    with RunDisplay(console, plan) as display:
+    at_once = jobs or usual_jobs(threads)
+    with display_for(progress, console, plan) as display:
         display.say("preparing the data")
-        return execute(plan, source.load(), registry, store, display)
+        source.load()  # what is simulated is kept for the processes
+        return execute_processes(
+            jobs_of(plan, source.load, registry, store, threads), at_once, display
+        )
 
 
 def _settings(given: tuple[str, ...]) -> dict[str, Setting]:

@@ -43,7 +43,7 @@ def damaged_batches(
     """Yield the damaged streams of the batches of :meth:`Split.fixed_batches`, in their order.
 
     Args:
-        split: a part in which every sample has every stream.
+        split: the part; what a sample does not have stays NaN.
         damage: drawn for the ids of the split, in its order.
         moments: of the damaged modalities.
         window: as in :meth:`Split.fixed_batches`.
@@ -54,7 +54,7 @@ def damaged_batches(
         Damaged modality -> (B, T, D) float32; 0 on padding.
 
     Raises:
-        DataError: A sample lacks a stream; nobody could say what a swap should show.
+        DataError: A swap where a sample lacks a stream: nobody could say what it should show.
         UsageError: The damage is of other samples or modalities.
     """
     _check(split, damage)
@@ -73,7 +73,9 @@ def damaged_batches(
                 x = _revalued(split, damage, moments, m, rows, at, batch.features[m])
             else:
                 x = _retimed(split, damage, m, rows, at)
-            damaged[m] = x.masked_fill_(~valid[..., None], 0.0)  # (B, T, D)
+            x.masked_fill_(~valid[..., None], 0.0)
+            x[~split.available[rows, split.modalities.index(m)]] = torch.nan
+            damaged[m] = x  # (B, T, D)
         yield damaged
 
 
@@ -124,8 +126,8 @@ def _check(split: Split, damage: Damage) -> None:
             f" {', '.join(damage.tables)} does not fit {len(split)} samples of"
             f" {', '.join(split.modalities)}: draw it for the ids and modalities of the part"
         )
-    if not bool(split.available.all()):
+    if damage.kind == "swap" and not bool(split.available.all()):
         raise DataError(
-            f"the damage '{damage.kind}' is defined for parts in which every sample has every"
-            " stream, and here some are missing: damage test parts only"
+            "the damage 'swap' is defined for parts in which every sample has every stream, and"
+            " here some are missing: use it with 'training: complete'"
         )

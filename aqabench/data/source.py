@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +10,33 @@ from aqabench.data.store import DataStore
 from aqabench.errors import DataError
 from aqabench.protocol.folds import group_kinds
 from aqabench.protocol.library import Asked
-from aqabench.protocol.schema import DataKind
+from aqabench.protocol.schema import DataKind, DatasetSpec
 
 Wanted = Literal["auto", "real", "simulated"]
 SIMULATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads or generates the chosen data; small, so that it can be sent to another process.
+
+    Attributes:
+        spec: the data set.
+        needed: streams that the protocol uses.
+        store: where the data are installed; None for simulated ones.
+    """
+
+    spec: DatasetSpec
+    needed: tuple[str, ...]
+    store: DataStore | None
+
+    def __call__(self) -> FeatureSet:
+        """Return the data."""
+        if self.store is not None:
+            return self.store.load(self.spec)
+        from aqabench.data.simulated import load_simulated
+
+        return load_simulated(self.spec, SIMULATION_SEED, self.needed)
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,7 @@ class Source:
     groups_digest: str
     groups: tuple[str, ...]
     remark: str
-    load: Callable[[], FeatureSet]
+    load: Loader
 
 
 def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
@@ -66,7 +88,7 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
             manifest.groups_digest,
             manifest.groups,
             f"{spec.title}: {kind} {', '.join(needed)} features ({manifest.layout} release).",
-            lambda: store.load(spec),
+            Loader(spec, needed, store),
         )
     lacking, how = f"The {spec.title} features", "--from FOLDER"
     if absent and manifest is not None:
@@ -80,7 +102,6 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
             f"aqabench data import {spec.name} {how}; or leave out '--data real' to run on "
             "simulated data."
         )
-    from aqabench.data.simulated import load_simulated
     from aqabench.data.simulator import simulated_groups, simulation_digest
 
     reason = (
@@ -95,5 +116,5 @@ def choose(asked: Asked, wanted: Wanted, store: DataStore) -> Source:
         digest,
         simulated_groups(spec),
         f"{spec.title}: running on SIMULATED data ({reason}).",
-        lambda: load_simulated(spec, SIMULATION_SEED, needed),
+        Loader(spec, needed, None),
     )

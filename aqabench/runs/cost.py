@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
 
 
 @dataclass
@@ -15,18 +18,36 @@ class Stopwatch:
     """Adds up the seconds spent inside ``with watch.running():``."""
 
     seconds: float = 0.0
+    _start: float | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Count the time of the block."""
-        start = time.perf_counter()
+        self._start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - start
+            self.seconds, self._start = self.total, None
+
+    @property
+    def total(self) -> float:
+        """Seconds so far, those of a block that is still running included."""
+        running = 0.0 if self._start is None else time.perf_counter() - self._start
+        return self.seconds + running
 
 
 def peak_memory_bytes() -> int:
     """Return the largest resident size that this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_bytes() -> int:
+    """Return the memory that new processes may use: what is free, within the group's limit."""
+    free = psutil.virtual_memory().available
+    limit = Path("/sys/fs/cgroup/memory.max")
+    used = Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return free

@@ -7,12 +7,9 @@ happens, and the command line draws it.
 from __future__ import annotations
 
 import datetime
-import os
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
-from typing import Protocol as Interface
 
 import numpy as np
 import pandas as pd
@@ -20,40 +17,23 @@ import torch
 
 from aqabench.data.features import FeatureSet
 from aqabench.errors import AqabenchError, StoreError
-from aqabench.method.base import FitContext, Progress, Task
+from aqabench.method.base import FitContext, Task
 from aqabench.method.registry import Registry
 from aqabench.protocol.scenarios import (
     compared_scenarios,
 )
+from aqabench.runs.claim import claim
 from aqabench.runs.cost import Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
+from aqabench.runs.listener import Listener
 from aqabench.runs.masks import keep_masks
 from aqabench.runs.parts import hidden_shares, make_parts, mask_digest, training_share
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import Cost, RunRecord
 from aqabench.runs.resume import Outcome, finished
-from aqabench.runs.store import RunStore, prediction_frame
+from aqabench.runs.store import CHECKPOINT, RunStore, prediction_frame
+from aqabench.train.checkpoint import Checkpoint
 from aqabench.train.evaluate import Looks, Part
-
-
-class Listener(Interface):
-    """Who wants to know what happens."""
-
-    def run_started(self, spec: RunSpec, number: int, total: int) -> None:
-        """A run begins; ``number`` counts from 1."""
-
-    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
-        """A run has done a step."""
-
-    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
-        """A run is in the store, because it was done now or before."""
-
-
-def use_threads(threads: int | None) -> int:
-    """Set torch's threads on purpose: as asked, or all cores this process may use."""
-    count = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(count)
-    return count
 
 
 def execute(
@@ -63,7 +43,7 @@ def execute(
     store: RunStore,
     listener: Listener,
 ) -> Outcome:
-    """Do the runs of a plan that are not done yet.
+    """Do the runs of a plan that are not done yet, one after the other in this process.
 
     Args:
         plan: from :func:`aqabench.runs.plan.make_plan`.
@@ -77,18 +57,36 @@ def execute(
     """
     records: list[RunRecord] = []
     for number, spec in enumerate(plan, 1):
+        record = finished(spec, store)
+        was_stored = record is not None
+        if record is None:
+            assert data is not None
+            listener.run_started(spec, number, len(plan))
+            record, was_stored = do_run(spec, data, registry, store, listener)
+        records.append(record)
+        listener.run_ended(spec, record, was_stored)
+    return Outcome(tuple(records))
+
+
+def do_run(
+    spec: RunSpec, data: FeatureSet, registry: Registry, store: RunStore, listener: Listener
+) -> tuple[RunRecord, bool]:
+    """Train and score one run and store it, unless another process has just done so.
+
+    Returns:
+        Its record, and whether it was stored by somebody else meanwhile.
+
+    Raises:
+        StoreError: results cannot be kept.
+    """
+    protocol = spec.question.protocol
+    folder = store.directory(protocol.name, spec.method, spec.key)
+    with claim(folder, lambda: listener.run_waits(spec)):
         stored = finished(spec, store)
         if stored is not None:
-            records.append(stored)
-            listener.run_ended(spec, stored, True)
-            continue
-        assert data is not None
-        store.discard_torn(spec.question.protocol.name, spec.method, spec.key)
-        listener.run_started(spec, number, len(plan))
-        record = _run(spec, data, registry, store, listener)
-        records.append(record)
-        listener.run_ended(spec, record, False)
-    return Outcome(tuple(records))
+            return stored, True
+        store.discard_torn(protocol.name, spec.method, spec.key)
+        return _run(spec, data, registry, store, listener), False
 
 
 def _run(
@@ -101,6 +99,7 @@ def _run(
     digests = {name: digest for name, part in parts.items() if (digest := mask_digest(part))}
     for name, digest in digests.items():
         keep_masks(store.root / protocol.name, parts[name], digest)
+    folder = store.directory(protocol.name, spec.method, spec.key)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     common: dict[str, Any] = {
         "key": spec.key,
@@ -119,7 +118,7 @@ def _run(
         "started": started,
     }
     try:
-        looks, cost, balance = _fit(spec, parts, registry, listener)
+        looks, cost, balance = _fit(spec, parts, registry, store, listener)
     except StoreError:
         raise
     except Exception as error:
@@ -138,11 +137,16 @@ def _run(
         **common,
     )
     store.write(record, _predictions(looks, parts), looks.curve)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
 
 def _fit(
-    spec: RunSpec, parts: Mapping[str, Part], registry: Registry, listener: Listener
+    spec: RunSpec,
+    parts: Mapping[str, Part],
+    registry: Registry,
+    store: RunStore,
+    listener: Listener,
 ) -> tuple[Looks, Cost, float | None]:
     dataset, budget = spec.question.dataset, spec.question.budget
     train = parts["train"].split
@@ -165,21 +169,33 @@ def _fit(
     def look(epoch: int) -> None:
         with looking.running():
             looks(epoch)
+        listener.run_looked(spec, epoch, looks.compared_by)
 
+    fitting = Stopwatch()
+
+    def outside() -> dict[str, Any]:
+        seconds = {"fitting": fitting.total, "looking": looking.total}
+        return {"looks": looks.state(), **seconds}
+
+    def restore(state: dict[str, Any]) -> None:
+        looks.restore(state["looks"])
+        fitting.seconds, looking.seconds = state["fitting"], state["looking"]
+
+    folder = store.directory(spec.question.protocol.name, spec.method, spec.key)
     context = FitContext(
         seed=spec.seed,
         steps=budget.steps,
         evaluations=budget.evaluations,
         report=lambda progress: listener.run_progress(spec, progress),
         look=look,
+        checkpoint=Checkpoint(folder / CHECKPOINT, outside, restore),
     )
-    start = time.perf_counter()
-    method.fit(train, context)
-    total = time.perf_counter() - start
+    with fitting.running():
+        method.fit(train, context)
     cost = Cost(
         parameters=method.parameters(),
-        fit_seconds=total - looking.seconds,
-        look_seconds=looking.seconds,
+        fit_seconds=fitting.total - looking.total,
+        look_seconds=looking.total,
         peak_memory_bytes=peak_memory_bytes(),
         device=str(context.device),
         threads=torch.get_num_threads(),

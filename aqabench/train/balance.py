@@ -23,7 +23,7 @@ class StreamBalance:
         self._owned = [list(module.parameters()) for module in modules.values()]
         self._total = [0.0] * len(self._owned)
         self._steps = 0
-        self._epochs: list[list[float]] = []
+        self.epochs: list[list[float]] = []  # (E, M), the means so far
 
     def add(self, learned: bool) -> None:
         """Count a step between its gradients and its update; without a loss it counts as zeros."""
@@ -40,12 +40,12 @@ class StreamBalance:
     def end_epoch(self) -> None:
         """Take the mean over the steps of the epoch."""
         if self._steps:
-            self._epochs.append([total / self._steps for total in self._total])
+            self.epochs.append([total / self._steps for total in self._total])
         self._total, self._steps = [0.0] * len(self._owned), 0
 
     def index(self) -> float | None:
         """Return aqabench-MLI over the epochs; None where it is undefined."""
-        index = float(learning_index(self._epochs)) if self._epochs else math.nan
+        index = float(learning_index(self.epochs)) if self.epochs else math.nan
         return index if math.isfinite(index) else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from aqabench.seeds import seed
+from aqabench.train.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class FitContext:
     report: Callable[[Progress], None]
     look: Callable[[int], None]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    checkpoint: Checkpoint | None = None
     learning_index: float | None = None
 
     def generator(self, use: str) -> torch.Generator:

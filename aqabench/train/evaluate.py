@@ -6,6 +6,7 @@ predictions, and the rules decide afterwards which look counts.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,6 +180,13 @@ class Looks:
     selected: dict[SelectionRule, Selected] = field(default_factory=dict)
     _best: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def compared_by(self) -> float:
+        """The last look's mean Spearman of what epochs are compared by: validation, else test."""
+        rows = [row for row in self.curve if row["epoch"] == self.curve[-1]["epoch"]]
+        own = {row["part"]: row["criterion"] for row in rows}
+        return math.tanh(own.get("val", own["test"]))
+
     def __call__(self, epoch: int) -> None:
         """Score all parts under all scenarios; keep what a rule prefers to what it had."""
         predictions: dict[str, Array] = {}
@@ -195,6 +203,35 @@ class Looks:
             if name in criterion and criterion[name] > self._best.get(rule, -math.inf):
                 self._best[rule] = criterion[name]
                 self.selected[rule] = kept
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been kept so far, for a checkpoint."""
+        kept = {id(chosen): chosen for chosen in self.selected.values()}
+        return {
+            "curve": json.dumps(self.curve),
+            "best": dict(self._best),
+            "kept": [
+                {
+                    "rules": [rule for rule, own in self.selected.items() if own is chosen],
+                    "epoch": chosen.epoch,
+                    "predictions": {
+                        name: torch.from_numpy(values)
+                        for name, values in chosen.predictions.items()
+                    },
+                }
+                for chosen in kept.values()
+            ],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` returned."""
+        self.curve = json.loads(state["curve"])
+        self._best = dict(state["best"])
+        self.selected = {}
+        for item in state["kept"]:
+            predictions = {name: x.numpy() for name, x in item["predictions"].items()}
+            for rule in item["rules"]:
+                self.selected[rule] = Selected(item["epoch"], predictions)
 
     def _measure(self, name: str, part: Part, predictions: Array, epoch: int) -> float:
         row: dict[str, Any] = {"epoch": epoch, "part": name}

@@ -7,7 +7,9 @@ only: scoring is the runner's, behind ``context.look``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -31,6 +33,9 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
     ``batch_size`` and ``epochs`` (the published number, used when the budget names no steps).
     The learning rate follows a cosine, epoch by epoch, to 1 % of its start.
 
+    Where the context has a checkpoint, training goes on from it with equal results.  It holds the
+    network; a method that learns anything outside it cannot be resumed.
+
     Raises:
         MethodError: a loss that is not finite; says at which step and which term.
     """
@@ -44,52 +49,92 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimiser, T_max=epochs, eta_min=FINAL_LR * cast(float, settings["lr"])
     )
-    batches = context.generator("batches")
-    masks = context.generator("masks")
+    state = _State(
+        method.net,
+        optimiser,
+        schedule,
+        StreamBalance(method.projections()),
+        context.generator("batches"),
+        context.generator("masks"),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.generator("dropout").initial_seed())
-        step = 0
-        balance = StreamBalance(method.projections())
-        for epoch in range(1, epochs + 1):
-            for batch in train.random_batches(batch_size, method.task.clip_length, batches):
-                step += 1
-                losses = _step(method, batch, optimiser, masks, step, balance)
-                context.report(Progress(step, steps, epoch, losses))
-                if step in looks:
+        saved = context.checkpoint.load() if context.checkpoint else None
+        if saved is not None:
+            state.restore(saved)
+        for epoch in range(state.epoch + 1, epochs + 1):
+            for batch in train.random_batches(batch_size, method.task.clip_length, state.batches):
+                state.step += 1
+                losses = _step(method, batch, state)
+                context.report(Progress(state.step, steps, epoch, losses))
+                if state.step in looks:
                     context.look(epoch)
-                if step == steps:
+                if state.step == steps:
                     break
-            balance.end_epoch()
+            state.balance.end_epoch()
             schedule.step()
-        context.learning_index = balance.index()
+            state.epoch = epoch
+            if context.checkpoint and epoch < epochs and context.checkpoint.due:
+                context.checkpoint.save(state.saved())
+        context.learning_index = state.balance.index()
 
 
-def _step(
-    method: TorchMethod,
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    masks: torch.Generator,
-    step: int,
-    balance: StreamBalance,
-) -> dict[str, float]:
+@dataclass
+class _State:
+    """All that the rest of a training depends on, at the end of an epoch."""
+
+    net: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.CosineAnnealingLR
+    balance: StreamBalance
+    batches: torch.Generator
+    masks: torch.Generator
+    epoch: int = 0
+    step: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "balance": self.balance.epochs,
+            "batches": self.batches.get_state(),
+            "masks": self.masks.get_state(),
+            "dropout": torch.get_rng_state(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.net.load_state_dict(saved["net"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.balance.epochs = saved["balance"]
+        self.batches.set_state(saved["batches"])
+        self.masks.set_state(saved["masks"])
+        torch.set_rng_state(saved["dropout"])
+        self.epoch, self.step = saved["epoch"], saved["step"]
+
+
+def _step(method: TorchMethod, batch: Batch, state: _State) -> dict[str, float]:
     method.net.train()
-    terms = method.loss(batch, masks)
+    terms = method.loss(batch, state.masks)
     if not terms:  # no sample of the batch has what the method reads
-        balance.add(learned=False)
+        state.balance.add(learned=False)
         return {}
     total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
     values = {name: float(term.detach()) for name, term in terms.items()}
     if not math.isfinite(float(total.detach())):
         raise MethodError(
-            f"The loss of {method.card.name} is not finite at step {step}: "
+            f"The loss of {method.card.name} is not finite at step {state.step}: "
             + ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
             + ". Lower the learning rate, e.g. --set lr=1e-4, or run 'aqabench check "
             + f"{method.card.name}' to see whether it touches missing values."
         )
-    optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
-    balance.add(learned=True)
-    optimiser.step()
+    state.balance.add(learned=True)
+    state.optimiser.step()
     return values
 
 

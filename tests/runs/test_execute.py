@@ -8,60 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from aqabench.data.simulator import simulate, simulation_digest
-from aqabench.method.base import Progress
+from aqabench.data.features import FeatureSet
 from aqabench.method.registry import discover
-from aqabench.protocol.library import load_protocol, protocol_digest
-from aqabench.protocol.schema import BUDGETS
+from aqabench.protocol.library import load_protocol
 from aqabench.runs.execute import execute
-from aqabench.runs.plan import Question, RunSpec, make_plan
-from aqabench.runs.record import RunRecord
+from aqabench.runs.plan import Question, make_plan
 from aqabench.runs.store import RunStore
-
-
-class Silent:
-    """A listener that counts."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def run_started(self, spec: RunSpec, number: int, total: int) -> None: ...
-
-    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
-        self.steps += 1
-
-    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def asked() -> tuple[Question, object]:
-    """Fis-V with narrow streams and few videos."""
-    found = load_protocol("fisv-missing")
-    dataset = found.dataset.model_copy(
-        update={
-            "modalities": tuple(
-                m.model_copy(update={"width": 16}) for m in found.dataset.modalities
-            ),
-            "classes": tuple(
-                c.model_copy(update={"train": 60, "test": 20}) for c in found.dataset.classes
-            ),
-            "clip_length": 24,
-        }
-    )
-    digest = protocol_digest(found.protocol, dataset)
-    question = Question(
-        found.protocol,
-        dataset,
-        digest,
-        "simulated",
-        simulation_digest(dataset, 0),
-        BUDGETS["quick"].model_copy(update={"steps": 6}),
-    )
-    return question, simulate(dataset)
+from tests.runs.conftest import Silent
 
 
 def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
-    tmp_path: Path, asked: tuple[Question, object]
+    tmp_path: Path, asked: tuple[Question, FeatureSet]
 ) -> None:
     torch.set_num_threads(1)
     question, data = asked
@@ -69,7 +26,7 @@ def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
     plan = make_plan(question, registry, ["mcmoe"], {}, classes=["TES"])
     for name in "ab":
         listener = Silent()
-        outcome = execute(plan, data, registry, RunStore(tmp_path / name), listener)  # type: ignore[arg-type]
+        outcome = execute(plan, data, registry, RunStore(tmp_path / name), listener)
         assert not outcome.failed, outcome.failed[0].traceback
         assert listener.steps == 6
         frames.append(RunStore(tmp_path / name).predictions(outcome.records[0]))
@@ -87,12 +44,12 @@ def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
 
 
 def test_selection_uses_validation_and_oracle_uses_test(
-    tmp_path: Path, asked: tuple[Question, object]
+    tmp_path: Path, asked: tuple[Question, FeatureSet]
 ) -> None:
     question, data = asked
     registry, store = discover(), RunStore(tmp_path)
     plan = make_plan(question, registry, ["unimodal"], {"stream": "video"}, classes=["PCS"])
-    (record,) = execute(plan, data, registry, store, Silent()).records  # type: ignore[arg-type]
+    (record,) = execute(plan, data, registry, store, Silent()).records
     curve = store.curve(record)
     for rule, part in (("val", "val"), ("oracle", "test")):
         rows = [r for r in curve if r["part"] == part]
@@ -101,7 +58,7 @@ def test_selection_uses_validation_and_oracle_uses_test(
 
 
 def test_a_protocol_without_validation_has_no_val_rule(
-    tmp_path: Path, asked: tuple[Question, object]
+    tmp_path: Path, asked: tuple[Question, FeatureSet]
 ) -> None:
     from dataclasses import replace
 
@@ -110,14 +67,14 @@ def test_a_protocol_without_validation_has_no_val_rule(
     protocol = question.protocol.model_copy(update={"split": split, "selection": "last"})
     plan = make_plan(replace(question, protocol=protocol), discover(), ["ridge"], {})[:1]
     store = RunStore(tmp_path)
-    (record,) = execute(plan, data, discover(), store, Silent()).records  # type: ignore[arg-type]
+    (record,) = execute(plan, data, discover(), store, Silent()).records
     assert record.samples == {"train": 60, "test": 20}
     assert set(store.predictions(record)["rule"]) == {"last", "oracle"}
 
 
 @pytest.mark.parametrize("method", ["ridge", "mcmoe", "late-fusion"])
 def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
-    tmp_path: Path, asked: tuple[Question, object], method: str
+    tmp_path: Path, asked: tuple[Question, FeatureSet], method: str
 ) -> None:
     from dataclasses import replace
 
@@ -128,7 +85,7 @@ def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
     protocol = timed.model_copy(update={"scenarios": (*whole, *kinds)})
     plan = make_plan(replace(question, protocol=protocol), discover(), [method], {})[:1]
     store = RunStore(tmp_path)
-    (record,) = execute(plan, data, discover(), store, Silent()).records  # type: ignore[arg-type]
+    (record,) = execute(plan, data, discover(), store, Silent()).records
     assert record.error == ""
     frame = store.predictions(record)
     last = frame[(frame["rule"] == "last") & (frame["part"] == "test")]

@@ -10,7 +10,7 @@ import pytest
 from aqabench.errors import UsageError
 from aqabench.method.registry import discover
 from aqabench.protocol.library import load_protocol
-from aqabench.protocol.schema import BUDGETS
+from aqabench.protocol.schema import BUDGETS, Protocol
 from aqabench.runs.plan import Question, make_plan
 
 
@@ -78,6 +78,24 @@ def test_a_method_that_the_protocol_cannot_feed_is_refused(rgb: Question, tmp_pa
     )
     with pytest.raises(UsageError, match="needs the modality a, but protocol fisv-rgb has v only"):
         make_plan(rgb, discover([plugin]), ["listens"], {})
+
+
+def test_a_method_that_needs_complete_training_is_refused_where_samples_lack_streams() -> None:
+    methods = ["mcmoe", "ridge", "gdlt", "early-fusion", "late-fusion", "unimodal"]
+    for training in ({"kind": "u7"}, {"kind": "rate", "rate": 0.5}):
+        asked = load_protocol("fisv-missing")
+        question = Question(
+            Protocol(**{**asked.protocol.model_dump(), "training": training}),
+            asked.dataset, asked.digest, "simulated", "f", BUDGETS["quick"],
+        )  # fmt: skip
+        with pytest.raises(
+            UsageError,
+            match=r"mcmoe-released cannot train where samples lack modalities \(one mask for a "
+            r"whole batch.*\(Q6\)\), and in protocol fisv-missing training samples do\. Leave "
+            r"mcmoe-released out.*aqabench list protocols",
+        ):
+            make_plan(question, discover(), [*methods, "mcmoe-released"], {})
+        assert make_plan(question, discover(), methods, {})
 
 
 def test_a_method_of_one_stream_gets_a_row_for_each_unless_one_is_named(question: Question) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from aqabench.errors import StoreError
 from aqabench.runs.record import RunRecord
-from aqabench.runs.store import PREDICTIONS, RECORD, RunStore, prediction_frame
+from aqabench.runs.store import CHECKPOINT, PREDICTIONS, RECORD, RunStore, prediction_frame
 
 
 def record(key: str = "k" * 16, status: str = "finished") -> RunRecord:
@@ -69,8 +69,9 @@ def test_a_directory_without_its_record_is_no_run(tmp_path: Path) -> None:
     (folder / RECORD).unlink()
     assert store.find("p", "m", "k" * 16) is None
     assert not list(store.records())
+    (folder / CHECKPOINT).write_bytes(b"half way")
     store.discard_torn("p", "m", "k" * 16)
-    assert not folder.exists()
+    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
 
 
 @pytest.mark.parametrize("stage", [PREDICTIONS, "metrics.jsonl", RECORD])

@@ -1,0 +1,1 @@
+"""Where the runs of a plan are done: in processes of this machine, or on a cluster."""
