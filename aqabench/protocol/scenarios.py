@@ -148,6 +148,11 @@ def subset_names(protocol: Protocol, dataset: DatasetSpec) -> dict[str, tuple[bo
     return {name: s.shown for name, s in every.items() if s.shown is not None}
 
 
+def all_subsets(protocol: Protocol, dataset: DatasetSpec) -> dict[str, tuple[bool, ...]]:
+    """Return every non-empty subset of the modalities, whether it is a scenario or not."""
+    return _subsets(SubsetsScenario(kind="subsets"), protocol, dataset)
+
+
 def availability(
     protocol: Protocol, dataset: DatasetSpec, ids: Sequence[str], part: str = "test"
 ) -> dict[str, Table]:

@@ -20,10 +20,11 @@ from aqabench.errors import AqabenchError, StoreError
 from aqabench.method.base import FitContext, Task
 from aqabench.method.registry import Registry
 from aqabench.protocol.scenarios import (
+    all_subsets,
     compared_scenarios,
 )
 from aqabench.runs.claim import claim
-from aqabench.runs.cost import Stopwatch, peak_memory_bytes
+from aqabench.runs.cost import EnergyMeter, Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
 from aqabench.runs.listener import Listener
 from aqabench.runs.masks import keep_masks
@@ -34,6 +35,7 @@ from aqabench.runs.resume import Outcome, finished
 from aqabench.runs.store import CHECKPOINT, RunStore, prediction_frame
 from aqabench.train.checkpoint import Checkpoint
 from aqabench.train.evaluate import Looks, Part
+from aqabench.train.inference import inference_cost
 
 
 def execute(
@@ -190,8 +192,12 @@ def _fit(
         look=look,
         checkpoint=Checkpoint(folder / CHECKPOINT, outside, restore),
     )
+    energy = EnergyMeter()
     with fitting.running():
         method.fit(train, context)
+    joules = energy.joules()
+    shown = looks.batches("test")[0]
+    each = inference_cost(method, shown, all_subsets(spec.question.protocol, dataset))
     cost = Cost(
         parameters=method.parameters(),
         fit_seconds=fitting.total - looking.total,
@@ -199,6 +205,9 @@ def _fit(
         peak_memory_bytes=peak_memory_bytes(),
         device=str(context.device),
         threads=torch.get_num_threads(),
+        flops=dict(each.flops),
+        milliseconds=dict(each.milliseconds),
+        energy_joules=joules,
     )
     return looks, cost, context.learning_index
 

@@ -27,6 +27,16 @@ class Cost(BaseModel):
     peak_memory_bytes: int = Field(description="Largest resident size of the process so far.")
     device: str
     threads: int
+    flops: dict[str, int] = Field(
+        default_factory=dict, description="Subset -> operations per sample; 2 per multiply-add."
+    )
+    milliseconds: dict[str, float] = Field(
+        default_factory=dict, description="Subset -> wall time of a prediction per sample."
+    )
+    energy_joules: float | None = Field(
+        default=None,
+        description="Energy of the whole machine while training, where it can be read.",
+    )
 
 
 class Hidden(BaseModel):

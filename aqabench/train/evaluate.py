@@ -180,6 +180,12 @@ class Looks:
     selected: dict[SelectionRule, Selected] = field(default_factory=dict)
     _best: dict[str, float] = field(default_factory=dict)
 
+    def batches(self, part: str) -> list[Batch]:
+        """Return the complete batches of a part, as they are scored."""
+        method = self.method
+        window, length = method.test_window, method.task.clip_length
+        return self.parts[part].split.fixed_batches(window, length, self.batch_size)
+
     @property
     def compared_by(self) -> float:
         """The last look's mean Spearman of what epochs are compared by: validation, else test."""
