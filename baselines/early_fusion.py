@@ -23,12 +23,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aqabench.data.batch import Batch
 from aqabench.errors import UsageError
 from aqabench.method.base import Task, TorchMethod
 from aqabench.method.card import MethodCard
+from aqabench.nn.batch_norm import normalise_by_running
 from aqabench.nn.grade_head import GradeHead, Grades
 from aqabench.nn.losses import grade_loss
 from aqabench.nn.masks import draw_shown
@@ -119,14 +119,8 @@ class EarlyFusionNet(nn.Module):
     def _projected_zero(self, modality: str) -> Tensor:
         """Project zeros by running statistics: (256,)."""
         conv_in, norm_in, _, conv_out, norm_out = self.in_proj[modality]
-        hidden = torch.relu(_by_running_statistics(norm_in, conv_in.bias[None]))  # (1, D / 2)
-        return _by_running_statistics(norm_out, pointwise(conv_out, hidden))[0]
-
-
-def _by_running_statistics(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    # copies, because the rows that are there move the statistics before the gradient is taken
-    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-    return functional.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+        hidden = torch.relu(normalise_by_running(norm_in, conv_in.bias[None]))  # (1, D / 2)
+        return normalise_by_running(norm_out, pointwise(conv_out, hidden))[0]
 
 
 class EarlyFusion(TorchMethod):
@@ -142,8 +136,9 @@ class EarlyFusion(TorchMethod):
         ),
         missing=(
             "Zeros at zero_at: raw (before the projection), proj (after it) or enc (after the "
-            "encoder). Training hides nothing; modality_dropout=true shows a random non-empty "
-            "subset per sample (give zero_at=enc with it, which takes the stream away altogether)."
+            "encoder), in training as at test. Training hides nothing of what there is; "
+            "modality_dropout=true shows a random non-empty subset of it per sample (give "
+            "zero_at=enc with it, which takes the stream away altogether)."
         ),
         settings={
             "zero_at": "raw",
@@ -198,6 +193,11 @@ class EarlyFusion(TorchMethod):
             streams[symbol] = net.encode_rows(symbol, features, shown[:, column], keep)
         task, alpha = (cast(float, self.settings[k]) for k in ("task_weight", "alpha"))
         return grade_loss(net.grade(streams, keep), batch.score, task, alpha)
+
+    def projections(self) -> Mapping[str, nn.Module]:
+        """Return the streams' projections."""
+        net = cast(EarlyFusionNet, self.net)
+        return {m: net.in_proj[self.task.symbols[m]] for m in self.task.modalities}
 
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Project and encode one stream."""

@@ -35,7 +35,10 @@ class LateFusion(TorchMethod):
             "One network per stream (the unimodal baseline), trained side by side; the score is "
             "the mean over the streams that are there."
         ),
-        missing="Left out of the mean. Nothing is filled in, and training hides nothing.",
+        missing=(
+            "Left out of the mean, and in training out of that stream's loss. Nothing is filled "
+            "in, and training hides nothing of what there is."
+        ),
         settings={
             "optimizer": "adam",
             "lr": 2e-4,
@@ -79,6 +82,10 @@ class LateFusion(TorchMethod):
             for name, term in grade_loss(grades, batch.score[rows], task, alpha).items():
                 terms[f"{name} {self.task.symbols[m]}"] = term
         return terms
+
+    def projections(self) -> Mapping[str, nn.Module]:
+        """Return the specialists' projections."""
+        return {m: self._specialist(m).in_proj for m in self.task.modalities}
 
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Return what the stream's specialist says, (R,) scores."""

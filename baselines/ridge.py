@@ -4,11 +4,19 @@ One regression per subset of modalities (the "oracle-subset" floor: several mode
 ever sees a missing value).  A sample is described by the mean and the standard deviation over
 time of each standardised channel.  The penalty is chosen by five-fold cross-validation on the
 training samples, in whichever of primal and dual form is smaller.
+
+Where training samples lack streams, a subset's regression learns from those that have all of it.
+If these are fewer than ten, or fewer than half of those that have its rarest stream, the subset's
+model is the mean of the models of its single streams instead: a regression of all channels on few
+samples loses to the mean of regressions on many.  A single stream that fewer than ten samples have
+predicts the mean training score.  What all training samples have is always regressed, however few
+they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,13 +25,17 @@ import torch
 from torch import Tensor
 
 from aqabench.data.batch import Batch, Split
-from aqabench.method.base import FitContext, Method
+from aqabench.method.base import FitContext, Method, mix_streams
 from aqabench.method.card import MethodCard
 
 Array = npt.NDArray[np.float64]
 
 PENALTIES = tuple(10.0**k for k in range(-2, 6))
 FOLDS = 5
+FEWEST = 2 * FOLDS
+"""Training samples below which a subset has no regression of its own ..."""
+LEAST_SHARE = 0.5
+"""... and their least share of those that have its rarest stream."""
 POOL_BATCH = 64
 
 
@@ -39,26 +51,36 @@ class Ridge(Method):
             "Mean and standard deviation over time of each channel, then linear regression. "
             "The deterministic smoke test of data and protocol, and a floor few papers print."
         ),
-        missing="A model of its own for each subset of modalities; nothing is filled in.",
+        missing=(
+            "A model of its own for each subset of modalities, of the training samples that have "
+            "all of it; if these are fewer than 10, or than half of those with its rarest stream, "
+            "the mean of the models of its single streams. Nothing is filled in."
+        ),
         settings={"std": True},
     )
 
     def fit(self, train: Split, context: FitContext) -> None:
         """Solve one regression for each non-empty subset of modalities."""
         batches = train.fixed_batches("full", self.task.clip_length, POOL_BATCH)
-        pooled = {
-            m: np.concatenate([self._pool(b, m) for b in batches]) for m in self.task.modalities
-        }
+        parts = [self._pooled(batch) for batch in batches]
+        pooled = {m: np.concatenate([part[m] for part in parts]) for m in self.task.modalities}
+        there = dict(zip(pooled, train.available.numpy().T, strict=True))  # each (n,)
         score = train.score.double().numpy()
         # one shuffle for all subsets, so that their penalties are chosen on the same folds
         order = torch.randperm(len(score), generator=context.generator("folds")).numpy()
-        fold = np.empty(len(score), dtype=np.int64)
-        fold[order] = np.arange(len(score)) % min(FOLDS, len(score))
         self._weights: dict[str, Array] = {}
         for size in range(1, len(pooled) + 1):
             for subset in combinations(pooled, size):
-                x = np.concatenate([pooled[m] for m in subset], axis=1)
-                self._weights["+".join(subset)] = _fit(x, score, fold)
+                having = np.logical_and.reduce([there[m] for m in subset])  # (n,)
+                x = np.concatenate([pooled[m][having] for m in subset], axis=1)
+                rarest = min(int(there[m].sum()) for m in subset)
+                if len(x) >= max(min(FEWEST, len(score)), LEAST_SHARE * rarest):
+                    weights = _fit(x, score[having], _folds(order, having))
+                elif size > 1:
+                    weights = _average([self._weights[m] for m in subset])
+                else:
+                    weights = _constant(float(score.mean()), x.shape[1])
+                self._weights["+".join(subset)] = weights
         context.look(1)
 
     def predict(self, batch: Batch) -> Tensor:
@@ -70,8 +92,32 @@ class Ridge(Method):
         pooled = self._pooled(batch)
         return torch.stack([self._score(pooled, mask & batch.available) for mask in available])
 
+    def predict_corrupted(
+        self, batch: Batch, versions: Iterable[tuple[Mapping[str, Tensor], Tensor]]
+    ) -> Tensor:
+        """Pool each stream once as it is, and once for each way in which it is spoilt."""
+        clean = self._pooled(batch)
+        scores = []
+        for streams, chosen in versions:
+            spoilt = self._pooled(replace(batch, features=dict(streams)))
+            for row in chosen:
+                mixed = mix_streams(clean, spoilt, self.task, row)
+                scores.append(self._score(mixed, batch.available))
+        return torch.stack(scores)
+
     def _pooled(self, batch: Batch) -> dict[str, Array]:
-        return {m: self._pool(batch, m) for m in self.task.modalities}
+        """Pool what exists of each stream that is given; NaN in rows that have it not."""
+        pooled: dict[str, Array] = {}
+        there = dict(zip(self.task.modalities, batch.available.T, strict=True))
+        for m, x in batch.features.items():
+            rows = there[m]  # (B,)
+            if bool(rows.all()):
+                pooled[m] = self._pool(x, batch.valid)
+                continue
+            found = self._pool(x[rows], batch.valid[rows])
+            pooled[m] = np.full((len(rows), found.shape[1]), np.nan)
+            pooled[m][rows.numpy()] = found
+        return pooled
 
     def _score(self, pooled: Mapping[str, Array], available: Tensor) -> Tensor:
         result = torch.empty(len(available))
@@ -90,17 +136,45 @@ class Ridge(Method):
         """Take the weights back."""
         self._weights = {name: w.numpy() for name, w in state.items()}
 
-    def _pool(self, batch: Batch, modality: str) -> Array:
-        """Return (B, D) means, or (B, 2 D) with standard deviations, over valid time steps."""
-        x, valid = batch.features[modality], batch.valid  # (B, T, D), (B, T)
+    def _pool(self, x: Tensor, valid: Tensor) -> Array:
+        """Return (R, D) means, or (R, 2 D) with standard deviations, of (R, T, D) where valid."""
         if not bool(valid.all()):
             x = x.masked_fill(~valid[..., None], 0.0)
-        count = valid.sum(1, keepdim=True).double()  # (B, 1)
-        mean = x.sum(1) / count  # (B, D)
+        count = valid.sum(1, keepdim=True).double()  # (R, 1)
+        mean = x.sum(1) / count  # (R, D)
         if not self.settings["std"]:
             return mean.numpy()
         variance = (x * x).sum(1) / count - mean.square()
         return torch.cat([mean, variance.clamp_min(0).sqrt()], dim=1).numpy()
+
+
+def _folds(order: npt.NDArray[np.int64], having: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Deal the samples that have something to folds, in the shuffled order of all of them.
+
+    Args:
+        order: (n,) the samples' places, shuffled.
+        having: (n,) which samples are dealt, r of them.
+
+    Returns:
+        (r,) the fold of each.
+    """
+    fold = np.empty(len(order), dtype=np.int64)
+    dealt = order[having[order]]
+    fold[dealt] = np.arange(len(dealt)) % min(FOLDS, len(dealt))
+    return fold[having]
+
+
+def _constant(value: float, width: int) -> Array:
+    """Return the weights of a model that always says ``value``: (3, width + 1)."""
+    none = np.zeros(width)
+    return np.stack([np.append(none, value), np.append(none, 0.0), np.append(none + 1, 1.0)])
+
+
+def _average(models: Sequence[Array]) -> Array:
+    """Return the weights of the mean of linear models, each of its own channels."""
+    joined = np.concatenate([weights[:, :-1] for weights in models], axis=1)  # (3, p)
+    joined[0] /= len(models)
+    return np.column_stack([joined, np.mean([weights[:, -1] for weights in models], axis=0)])
 
 
 def _fit(x: Array, y: Array, fold: npt.NDArray[np.int64]) -> Array:

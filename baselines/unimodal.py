@@ -31,7 +31,10 @@ class Unimodal(SingleStreamMethod):
             "Projection, encoder and grade head on one stream only: the specialist for it. Without "
             "--set stream=NAME it is run once for each stream."
         ),
-        missing="Reads one stream; without it, predicts the mean training score.",
+        missing=(
+            "Reads one stream and learns from the samples that have it; without it, predicts the "
+            "mean training score."
+        ),
         settings={
             "stream": "",
             "optimizer": "adam",
@@ -65,7 +68,10 @@ class Unimodal(SingleStreamMethod):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Weighted MSE plus the diversity of the grade queries, on samples with the stream."""
-        features, valid, score = self.seen(batch)
+        seen = self.seen(batch)
+        if seen is None:
+            return {}
+        features, valid, score = seen
         net = cast(Specialist, self.net)
         task, alpha = (cast(float, self.settings[k]) for k in ("task_weight", "alpha"))
         return grade_loss(net.grade(net.encode(features, valid), valid), score, task, alpha)

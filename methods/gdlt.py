@@ -132,7 +132,10 @@ class GDLT(SingleStreamMethod):
             "Learned grade queries attend to the clips of one stream; the score is the mean grade "
             "they vote for. Parent of MCMoE, CoFInAl, QGVL and MLAVL."
         ),
-        missing="Reads one stream; without it, predicts the mean training score.",
+        missing=(
+            "Reads one stream and learns from the samples that have it; without it, predicts the "
+            "mean training score."
+        ),
         paper=(
             "Xu, Zeng, Zheng: Likert Scoring with Grade Decoupling for Long-term Action "
             "Assessment, CVPR 2022"
@@ -195,8 +198,11 @@ class GDLT(SingleStreamMethod):
         )
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """MSE on normalised scores plus the diversity of the grade queries."""
-        video, valid, score = self.seen(batch)
+        """MSE on normalised scores plus query diversity, on samples with the stream."""
+        seen = self.seen(batch)
+        if seen is None:
+            return {}
+        video, valid, score = seen
         net = cast(GDLTNet, self.net)
         return net.loss_terms(video, score, self._keep(valid), cast(float, self.settings["alpha"]))
 

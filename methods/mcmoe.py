@@ -107,7 +107,10 @@ class MCMoE(TorchMethod):
             "Generates each missing stream from the present ones, passes all streams through one "
             "expert per modality mixed by a router, and grades the fusion as GDLT does."
         ),
-        missing="Training hides a random subset per sample; a gated generator fills in for it.",
+        missing=(
+            "Training hides a random part of what each sample has. A gated generator fills in for "
+            "what is not shown, and learns from what was hidden, never from what does not exist."
+        ),
         paper=_PAPER,
         code=_CODE,
         licence="none seen in the repository",
@@ -158,6 +161,11 @@ class MCMoE(TorchMethod):
             self._by_symbol(batch.features), batch.available, shown, batch.valid, batch.score
         )
 
+    def projections(self) -> Mapping[str, nn.Module]:
+        """Return the streams' projections."""
+        net = cast(CompletionNet, self.net)
+        return {m: net.in_proj[self.task.symbols[m]] for m in self.task.modalities}
+
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Project and encode one stream."""
         return cast(CompletionNet, self.net).encode(self.task.symbols[modality], features, valid)
@@ -184,7 +192,10 @@ class MCMoEReleased(MCMoE):
         title="MCMoE (AAAI 2026), as released",
         kind="method",
         summary="MCMoE with every published behaviour on, defects included.",
-        missing="One incomplete mask per training batch; a generator constant in time.",
+        missing=(
+            "One incomplete mask per training batch of complete samples; a generator constant in "
+            "time."
+        ),
         paper=_PAPER,
         code=_CODE,
         licence="none seen in the repository",
@@ -215,6 +226,9 @@ class MCMoEReleased(MCMoE):
             "alone_equals_batch": "its positional code is indexed by the place in the batch (Q1)",
             "order_cannot_matter": "its positional code is indexed by the place in the batch (Q1)",
             "padding_cannot_matter": "padded clips are attended to like real ones (Q16)",
+            "trains_incomplete": "one mask for a whole batch needs samples with every stream (Q6)",
+            "hidden_training_cannot_matter": "it trains on nothing hidden: one mask for a whole "
+            "batch needs samples with every stream (Q6)",
         },
     )
 

@@ -40,7 +40,7 @@ def _methods(plugins: tuple[Path, ...]):  # type: ignore[no-untyped-def]
 def _protocols(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
     from aqabench.errors import AqabenchError
     from aqabench.protocol.library import load_protocol, protocol_names
-    from aqabench.protocol.scenarios import columns
+    from aqabench.protocol.scenarios import scenarios
 
     table = _table("name", "classes", "scenarios", "title")
     for name in protocol_names():
@@ -49,8 +49,10 @@ def _protocols(_: tuple[Path, ...]):  # type: ignore[no-untyped-def]
         except AqabenchError as error:
             table.add_row(f"[red]{name}[/]", "", "[red]BROKEN[/]", str(error))
             continue
-        scenarios = _short(list(columns(asked.protocol, asked.dataset)))
-        table.add_row(name, _short(asked.protocol.classes), scenarios, asked.protocol.title)
+        kinds = list(dict.fromkeys(spec.kind for spec in asked.protocol.scenarios))
+        count = len(scenarios(asked.protocol, asked.dataset))
+        asks = f"{count} {', '.join(kinds)}"
+        table.add_row(name, _short(asked.protocol.classes), asks, asked.protocol.title)
     return table
 
 

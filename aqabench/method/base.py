@@ -187,7 +187,7 @@ class TorchMethod(Method):
         """Encode the rows that have each stream, then score."""
         self.net.eval()
         with torch.inference_mode():
-            encoded = self._encode_rows(batch, batch.available)
+            encoded = self.encode_rows(batch, batch.available)
             return self.score(encoded, batch.available, batch.valid)
 
     def predict_scenarios(self, batch: Batch, available: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class TorchMethod(Method):
         self.net.eval()
         shown = available & batch.available  # (S, B, M)
         with torch.inference_mode():
-            encoded = self._encode_rows(batch, shown.any(0))
+            encoded = self.encode_rows(batch, shown.any(0))
             if bool((shown == shown[:, :1]).all()) and bool(batch.available.all()):
                 return self.score_subsets(encoded, shown[:, 0], batch.valid)
             scores = []
@@ -211,9 +211,9 @@ class TorchMethod(Method):
         self.net.eval()
         scores = []
         with torch.inference_mode():
-            clean = self._encode_rows(batch, batch.available)
+            clean = self.encode_rows(batch, batch.available)
             for streams, chosen in versions:
-                spoilt = self._encode_rows(replace(batch, features=dict(streams)), batch.available)
+                spoilt = self.encode_rows(replace(batch, features=dict(streams)), batch.available)
                 for row in chosen:
                     mixed = mix_streams(clean, spoilt, self.task, row)
                     scores.append(self.score(mixed, batch.available, batch.valid))
@@ -235,7 +235,16 @@ class TorchMethod(Method):
     def _column(self, modality: str) -> int:
         return list(self.task.modalities).index(modality)
 
-    def _encode_rows(self, batch: Batch, wanted: Tensor) -> dict[str, Tensor]:
+    def encode_rows(self, batch: Batch, wanted: Tensor) -> dict[str, Tensor]:
+        """Encode each stream of the samples that are wanted to show it.
+
+        Args:
+            batch: the batch.
+            wanted: (B, M) bool, at most what is available.
+
+        Returns:
+            Stream -> (B, …), NaN in rows that are not wanted; without streams that no row wants.
+        """
         encoded: dict[str, Tensor] = {}
         for m in batch.features:
             rows = wanted[:, self._column(m)]
@@ -262,4 +271,4 @@ def mix_streams(
 
 def _blank(encoded: Tensor, rows: Tensor) -> Tensor:
     shape = (-1, *(1,) * (encoded.dim() - 1))
-    return torch.where(rows.view(shape), encoded, torch.tensor(float("nan")))
+    return torch.where(rows.view(shape), encoded, torch.nan)

@@ -43,6 +43,8 @@ class MethodCard:
         reads_groups: predicts from labels of who performs; such a row shows what identity gives
             away and is no method.
         opt_outs: contract check -> the reason why this method may fail it; shown on the board.
+            One that opts out of ``trains_incomplete`` is refused where training samples lack
+            streams.
         contract_settings: settings under which the contract asks whether the method learns, for
             recipes whose published schedule takes longer than a check may.
     """
@@ -67,6 +69,11 @@ class MethodCard:
     reads_groups: bool = False
     opt_outs: Mapping[str, str] = field(default_factory=dict)
     contract_settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @property
+    def needs_complete_training(self) -> str:
+        """Why it cannot train on samples that lack streams; empty where it can."""
+        return self.opt_outs.get("trains_incomplete", "")
 
     def resolve(
         self, dataset: str, class_name: str, overrides: Mapping[str, Setting]

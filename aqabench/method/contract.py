@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -19,10 +18,13 @@ from torch import Tensor
 from aqabench.data.batch import Batch, Split, withhold
 from aqabench.data.features import FeatureSet
 from aqabench.data.simulator import simulate
-from aqabench.method.base import FitContext, Method, Task
+from aqabench.method.base import FitContext, Method, Task, mix_streams
 from aqabench.method.card import MethodCard, Setting
 from aqabench.method.registry import Registry
+from aqabench.protocol.mask_laws import Table, keep_one, single, u7
+from aqabench.protocol.mask_laws import patterns as subsets_of
 from aqabench.protocol.schema import ClassSpec, DatasetSpec, ModalitySpec
+from aqabench.protocol.training import Redraw
 from aqabench.stats import spearman
 
 TOLERANCE = 1e-5
@@ -30,6 +32,8 @@ TOLERANCE = 1e-5
 LEARNS = 0.35
 """Spearman on the simulator's 80 test videos that learning must reach: three standard errors."""
 STEPS, LEARNING_STEPS, CLIPS, BATCH = 2, 100, 12, 8
+FEW = 16
+"""Samples of a training part that lacks streams: one batch, so that two steps are two epochs."""
 STREAMS = tuple(
     ModalitySpec(name=name, symbol=symbol, width=width)
     for name, symbol, width in (("video", "v", 48), ("audio", "a", 32), ("flow", "f", 48))
@@ -48,10 +52,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a check may use: a method's class, a small task, and a trained example."""
+    """What a check may use: a method's class, a small task with its data, a trained example."""
 
     kind: type[Method]
     task: Task
+    data: FeatureSet
     train: Split
     test: Split
     method: Method
@@ -71,16 +76,36 @@ class Bench:
 
     def subsets(self) -> Iterator[Tensor]:
         """Yield every non-empty subset of the modalities as (M,) bool."""
-        count = len(self.task.modalities)
-        for size in range(1, count + 1):
-            for chosen in combinations(range(count), size):
-                mask = torch.zeros(count, dtype=torch.bool)
-                mask[list(chosen)] = True
-                yield mask
+        yield from torch.from_numpy(subsets_of(len(self.task.modalities)))
 
     def shown(self, subset: Tensor) -> Tensor:
         """Return (B, M): the same subset for every sample."""
         return subset.expand(len(self.batch), -1)
+
+    def scored_subsets(self, method: Method) -> Tensor:
+        """Return (S, B) scores under every subset."""
+        shown = torch.stack([self.shown(subset) for subset in self.subsets()])  # (S, B, M)
+        return method.predict_scenarios(self.batch, shown)
+
+    def lacking(
+        self, exists: Table, redraw: Redraw | None = None, there: float | None = None
+    ) -> Split:
+        """Return the first training samples with no more than ``exists`` (n, M).
+
+        Args:
+            exists: which streams each of them has.
+            redraw: draws that anew for each epoch.
+            there: what the feature set holds where nothing exists; by default what it always held.
+        """
+        rows = self.data.rows(self.task.class_name, "train")[: len(exists)]
+        features = dict(self.data.features)
+        if there is not None:
+            for column, m in enumerate(self.task.modalities):
+                features[m] = features[m].copy()
+                for row in rows[~exists[:, column]]:
+                    features[m][self.data.offsets[row] : self.data.offsets[row + 1]] = there
+        data = replace(self.data, features=features)
+        return Split(data, rows, self.train.class_spec, self.train.modalities, 1, exists, redraw)
 
 
 Check = Callable[[Bench], str]
@@ -112,7 +137,7 @@ def check_method(
         method = _fit(kind(task, _settings(kind.card, task)), train, 1, STEPS)
     except Exception as error:
         return [Result("fits", "failed", f"{type(error).__name__}: {error}")]
-    bench = Bench(kind, task, train, test, method)
+    bench = Bench(kind, task, data, train, test, method)
     chosen = [check for key, check in CHECKS.items() if only is None or key in only]
     return [_run(check, bench, kind.card.opt_outs) for check in chosen]
 
@@ -198,15 +223,27 @@ def mixed_patterns(bench: Bench) -> str:
 
 def shared_pass(bench: Bench) -> str:
     """Scoring all scenarios at once gives what scoring each by itself gives."""
-    subsets = torch.stack(list(bench.subsets()))
-    shown = subsets[:, None, :].expand(-1, BATCH, -1)
-    at_once = bench.method.predict_scenarios(bench.batch, shown)
+    subsets = list(bench.subsets())
+    at_once = bench.scored_subsets(bench.method)
     if at_once.shape != (len(subsets), BATCH):
         return f"predict_scenarios gives shape {tuple(at_once.shape)}, not (scenarios, samples)"
-    for scores, mask in zip(at_once, shown, strict=True):
-        gap = _gap(scores, bench.method.predict(withhold(bench.batch, mask)))
+    for scores, subset in zip(at_once, subsets, strict=True):
+        gap = _gap(scores, bench.method.predict(withhold(bench.batch, bench.shown(subset))))
         if gap > TOLERANCE:
-            return f"{_name(bench, mask[0])} scored with the others differs by {gap:.2g}"
+            return f"{_name(bench, subset)} scored with the others differs by {gap:.2g}"
+    return ""
+
+
+def corrupted_pass(bench: Bench) -> str:
+    """Scoring spoilt streams together gives what scoring each scenario by itself gives."""
+    streams = {m: 1.0 - x for m, x in bench.batch.features.items()}
+    chosen = torch.stack(list(bench.subsets()))  # (S, M), which streams are the spoilt ones
+    at_once = bench.method.predict_corrupted(bench.batch, [(streams, chosen)])
+    for scores, row in zip(at_once, chosen, strict=True):
+        mixed = mix_streams(bench.batch.features, streams, bench.task, row)
+        gap = _gap(scores, bench.method.predict(replace(bench.batch, features=mixed)))
+        if gap > TOLERANCE:
+            return f"{_name(bench, row)} spoilt, scored with the others, differs by {gap:.2g}"
     return ""
 
 
@@ -272,6 +309,37 @@ def learns(bench: Bench) -> str:
     return "" if rho >= LEARNS else f"Spearman {rho:.2f} on simulated test videos, needs {LEARNS}"
 
 
+def trains_incomplete(bench: Bench) -> str:
+    """Whatever training samples lack, for good or for an epoch, every subset gets a score."""
+    count, rng = len(bench.task.modalities), np.random.default_rng(0)
+    trained_on = {
+        "one stream each": bench.lacking(_one_each(count)),
+        "other streams in each epoch": bench.lacking(
+            u7(FEW, count, rng), lambda n, rng: u7(n, count, rng)
+        ),
+    }
+    if count > 1:
+        first = next(iter(bench.task.modalities))
+        trained_on[f"no {first} at all"] = bench.lacking(single(FEW, count, 0, 0.0, rng))
+    for what, split in trained_on.items():
+        scores = bench.scored_subsets(_fit(bench.new(), split, seed=1, steps=STEPS))
+        for subset, finite in zip(bench.subsets(), torch.isfinite(scores).all(1), strict=True):
+            if not finite:
+                return f"{_name(bench, subset)} is not finite after training on {what}"
+    return ""
+
+
+def hidden_training_cannot_matter(bench: Bench) -> str:
+    """What training samples do not have is not looked up: other values there change nothing."""
+    exists = _one_each(len(bench.task.modalities))
+    plain, garbage = (
+        _fit(bench.new(), bench.lacking(exists, there=value), seed=1, steps=STEPS).state()
+        for value in (None, 1e3)
+    )
+    different = [name for name in plain if not torch.equal(plain[name], garbage[name])]
+    return f"hidden training values change '{different[0]}' of the state" if different else ""
+
+
 CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
@@ -282,6 +350,7 @@ CHECKS: dict[str, Check] = {
         order_cannot_matter,
         mixed_patterns,
         shared_pass,
+        corrupted_pass,
         labels_cannot_matter,
         one_sample,
         same_seed_same_result,
@@ -289,8 +358,15 @@ CHECKS: dict[str, Check] = {
         state_round_trip,
         predicting_changes_nothing,
         learns,
+        trains_incomplete,
+        hidden_training_cannot_matter,
     )
 }
+
+
+def _one_each(count: int) -> Table:
+    """Return the table in which as much is missing as can be: one stream per sample."""
+    return keep_one(FEW, count, 1 - 1 / count, np.random.default_rng(0))
 
 
 def _settings(card: MethodCard, task: Task) -> dict[str, Setting]:

@@ -59,9 +59,14 @@ class SingleStreamMethod(TorchMethod):
             scores[rows] = self.grade(encoded[self.stream][rows], valid[rows])
         return scores
 
-    def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features (R, T, D), valid (R, T) and scores (R,) of samples with the stream."""
+    def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return features (R, T, D), valid (R, T) and scores (R,) of samples with the stream.
+
+        None where no sample of the batch has it: there is nothing to learn then.
+        """
         rows = batch.available[:, self._column(self.stream)]
+        if not bool(rows.any()):
+            return None
         assert batch.score is not None
         return batch.features[self.stream][rows], batch.valid[rows], batch.score[rows]
 

@@ -2,7 +2,8 @@
 
 ``nn.BatchNorm1d`` keeps the parameters, so that weights keep their usual names; the functions here
 normalise (N, C) rows, hand out the statistics they used, and update running statistics apart from
-normalising.
+normalising.  One row has no spread: a training batch in which a single step of a single sample is
+there is normalised by running statistics, and moves none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Statistics", "normalise", "normalise_apart", "track"]
+__all__ = ["Statistics", "normalise", "normalise_apart", "normalise_by_running", "track"]
 
 
 class Statistics(NamedTuple):
@@ -45,13 +46,11 @@ def normalise_apart(
     norm: nn.BatchNorm1d, x: Tensor, repeats: Tensor | None = None
 ) -> tuple[Tensor, Statistics | None]:
     """Normalise like :func:`normalise`, but leave the running statistics to the caller."""
+    rows = x.reshape(-1, x.shape[-1])
+    if not norm.training or len(rows) == 1:
+        return normalise_by_running(norm, rows).view(x.shape), None
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    rows = x.reshape(-1, x.shape[-1])
-    if not norm.training:
-        mean, variance = norm.running_mean, norm.running_var
-        out = functional.batch_norm(rows, mean, variance, norm.weight, norm.bias, eps=norm.eps)
-        return out.view(x.shape), None
     if repeats is None:
         mean, variance = torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)
         # A momentum of 1 writes the statistics of this batch into the empty buffers.
@@ -65,6 +64,15 @@ def normalise_apart(
     biased = ((x - mean).square() * share).sum((0, 1))
     out = (x - mean) * (torch.rsqrt(biased + norm.eps) * norm.weight) + norm.bias
     return out, Statistics(mean.detach(), biased.detach() * (count / (count - 1)))
+
+
+def normalise_by_running(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    """Normalise rows (N, C) by running statistics, whatever the mode; no statistics are moved."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    # copies, because other rows may move the statistics before the gradient is taken
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    return functional.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)
 
 
 def track(norm: nn.BatchNorm1d, statistics: Statistics) -> None:

@@ -17,6 +17,7 @@ from aqabench.method.registry import Entry, Registry, source_digest
 from aqabench.protocol.folds import fold_names, group_kinds
 from aqabench.protocol.schema import Budget, DataKind, DatasetSpec, Protocol
 from aqabench.runs.record import row_name
+from aqabench.train.numerics import USUAL, Numerics
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class RunSpec:
     overrides: Mapping[str, Setting] = field(default_factory=dict)
     fold: int | None = None
     reads_groups: bool = False
+    numerics: Numerics = USUAL
 
     @property
     def identity(self) -> dict[str, object]:
@@ -64,6 +66,7 @@ class RunSpec:
         split = self.question.protocol.split
         folded = {} if self.fold is None else {"fold": self.fold}
         grouped = self.reads_groups or group_kinds(split)
+        numerics = self.numerics.changed
         return {
             "protocol": self.question.protocol.name,
             "protocol_digest": self.question.protocol_digest,
@@ -77,6 +80,7 @@ class RunSpec:
             "seed": self.seed,
             **folded,
             **({"groups_digest": self.question.groups_digest} if grouped else {}),
+            **({"numerics": numerics} if numerics else {}),
         }
 
     @property
@@ -100,10 +104,12 @@ def make_plan(
     overrides: Mapping[str, Setting],
     seeds: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
+    numerics: Numerics = USUAL,
 ) -> list[RunSpec]:
     """Return the runs, method by method, class by class, seed by seed, fold by fold.
 
-    A method that reads one stream of your choice gets a row for each, if you choose none.
+    A method that reads one stream of your choice gets a row for each, if you choose none.  Numerics
+    are those of networks; what is not as usual becomes a part of their rows' names.
 
     Raises:
         UsageError: an unknown method or class, or a method that the protocol cannot feed.
@@ -124,16 +130,23 @@ def make_plan(
     for entry in entries:
         assert entry.card is not None
         digest = source_digest(entry)
+        own = numerics if _is_network(entry.card) else USUAL
         for given in _rows(entry.card, protocol, overrides):
             for class_name in chosen:
                 settings = entry.card.resolve(protocol.dataset, class_name, given)
                 for seed in seeds or protocol.seeds[: question.budget.seeds]:
                     first = RunSpec(
-                        question, entry.name, digest, settings, class_name, seed, given,
-                        reads_groups=entry.card.reads_groups,
+                        question, entry.name, digest, settings, class_name, seed,
+                        {**given, **own.changed},
+                        reads_groups=entry.card.reads_groups, numerics=own,
                     )  # fmt: skip
                     plan += [replace(first, fold=fold) for fold in folds]
     return plan
+
+
+def _is_network(card: MethodCard) -> bool:
+    """Does the shared loop train it?  Whatever else computes does so in its own way."""
+    return "optimizer" in card.settings
 
 
 def _rows(
@@ -161,7 +174,7 @@ def _rows(
 def check_suits(
     entry: Entry, protocol: Protocol, dataset: DatasetSpec, groups: Sequence[str]
 ) -> None:
-    """Refuse a method that cannot run on the modalities of a protocol, or on data without labels.
+    """Refuse a method that cannot run on a protocol's modalities or training, or without labels.
 
     Raises:
         UsageError: names what is needed and what is there.
@@ -186,4 +199,10 @@ def check_suits(
         raise UsageError(
             f"Method {card.name} needs {needs}, but protocol {protocol.name} has "
             f"{', '.join(symbols)} only. To see other protocols: aqabench list protocols"
+        )
+    if card.needs_complete_training and protocol.training != "complete":
+        raise UsageError(
+            f"Method {card.name} cannot train where samples lack modalities "
+            f"({card.needs_complete_training}), and in protocol {protocol.name} training samples "
+            f"do. Leave {card.name} out, or take another protocol: aqabench list protocols"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from aqabench.baselines.unimodal import Unimodal
 from aqabench.data.batch import Batch, withhold
 from aqabench.errors import UsageError
 from aqabench.method.base import Task
+from aqabench.methods.gdlt import GDLT
 from aqabench.nn.losses import grade_loss
 from aqabench.nn.masks import subsets
 from aqabench.nn.specialist import Specialist
@@ -248,3 +251,92 @@ def test_modality_dropout_keeps_hidden_rows_out_of_the_projections_norms(zero_at
     losses[2].backward()
     gradient = torch.cat([p.grad.flatten() for p in method.net.parameters() if p.grad is not None])
     assert torch.isfinite(gradient).all()
+
+
+# --- training samples that lack streams -----------------------------------------------------------
+
+
+def gradients(method):
+    return {n: p.grad for n, p in method.net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", [Unimodal, GDLT])
+def test_one_stream_is_learned_from_the_samples_that_have_it(kind):
+    of = task(3)
+    method, weights = ready(kind, of, stream="prosody", dropout=0.0)
+    method.net.train()
+    given, rows = batch(of), [0, 2, 3]
+    some = withhold(given, torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 0], [0, 1, 1]]).bool())
+    terms = method.loss(some, torch.Generator())
+    sum(terms.values()).backward()
+    found = gradients(method)
+    method.net.load_state_dict(weights)
+    method.net.zero_grad()
+    alone = method.loss(given.take(rows), torch.Generator())
+    sum(alone.values()).backward()
+    for name, term in alone.items():
+        assert torch.equal(terms[name], term)
+    for name, gradient in gradients(method).items():
+        assert torch.equal(found[name], gradient), name
+
+
+@pytest.mark.parametrize("kind", [Unimodal, GDLT])
+def test_a_batch_without_the_stream_teaches_nothing(kind):
+    of = task(3)
+    method, weights = ready(kind, of, stream="prosody")
+    method.net.train()
+    without = withhold(batch(of), torch.tensor([[1, 0, 1]] * B).bool())
+    assert method.loss(without, torch.Generator()) == {}
+    after = method.net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+
+
+def test_a_specialist_has_no_term_in_a_batch_without_its_stream():
+    of = task(3)
+    method, weights = ready(LateFusion, of)
+    method.net.train()
+    without = withhold(batch(of), torch.tensor([[1, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 0]]).bool())
+    terms = method.loss(without, torch.Generator())
+    assert {name.split()[1] for name in terms} == {"s", "n"}
+    sum(terms.values()).backward()
+    found = gradients(method)
+    assert {name.split(".")[0] for name in found} == {"s", "n"}
+    assert all(bool(torch.isfinite(g).all()) for g in found.values())
+    after = method.net.state_dict()
+    idle = [name for name in weights if name.startswith("p.")]
+    assert idle
+    assert all(torch.equal(after[name], weights[name]) for name in idle)
+    nothing = withhold(batch(of), torch.zeros(B, 3, dtype=torch.bool))
+    assert method.loss(nothing, torch.Generator()) == {}
+
+
+@pytest.mark.parametrize("zero_at", ["raw", "proj", "enc"])
+def test_a_batch_without_a_stream_leaves_its_projections_norms_alone(zero_at):
+    of = task(3)
+    method, weights = ready(EarlyFusion, of, zero_at=zero_at)
+    method.net.train()
+    without = withhold(batch(of), torch.tensor([[1, 0, 1], [1, 0, 0], [0, 0, 1], [1, 0, 0]]).bool())
+    sum(method.loss(without, torch.Generator()).values()).backward()
+    found = gradients(method)
+    assert all(bool(torch.isfinite(g).all()) for g in found.values())
+    after = method.net.state_dict()
+    moved = {n for n in weights if "running" in n and not torch.equal(after[n], weights[n])}
+    assert {".".join(n.split(".")[:2]) for n in moved if n.startswith("in_proj")} == {
+        "in_proj.s",
+        "in_proj.n",
+    }
+    assert all(bool(torch.isfinite(after[n]).all()) for n in moved)
+
+
+@pytest.mark.parametrize("kind", [EarlyFusion, LateFusion])
+def test_each_stream_owns_its_projection(kind):
+    of = task(3)
+    wider = replace(of, symbols={m: s for m, (s, _) in STREAMS.items()})  # the data set has four
+    method, _ = ready(kind, wider)
+    owned = method.projections()
+    assert list(owned) == list(of.modalities)
+    for m, width in of.modalities.items():
+        assert owned[m].first.in_channels == width
+    parameters = [id(p) for module in owned.values() for p in module.parameters()]
+    assert len(set(parameters)) == len(parameters) == 3 * 8
+    assert set(parameters) <= {id(p) for p in method.net.parameters()}

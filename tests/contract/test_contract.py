@@ -105,7 +105,44 @@ CHEATS = {
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_each_cheat_is_caught_by_its_check(tmp_path: Path, cheat: str) -> None:
     body, check = CHEATS[cheat]
-    plugin = tmp_path / f"{cheat}.py"
+    assert_caught(tmp_path, cheat, f"def predict(self, batch):\n        {body}", check)
+
+
+FIT_CHEATS = {
+    "averages_what_is_not_there": (
+        "values = [b.features['audio'] for b in train.fixed_batches('centre', 12, 64)]\n"
+        "        self._mean = torch.cat(values).double().mean().sigmoid()",
+        "trains_incomplete",
+    ),
+    "counts_on_its_stream": (
+        "rows = train.available[:, 0]\n        self._mean = train.score[rows].double().mean()",
+        "trains_incomplete",
+    ),
+    "needs_what_another_epoch_showed": (
+        "generator = context.generator('batches')\n"
+        "        seen = [b for _ in range(3) for b in train.random_batches(999, 12, generator)]\n"
+        "        first = seen[0].available[seen[0].ids.index(train.ids[0])]\n"
+        "        rows = [b.available[b.ids.index(train.ids[0])] for b in seen]\n"
+        "        assert all(torch.equal(row, first) for row in rows)\n"
+        "        self._mean = train.score.double().mean()",
+        "trains_incomplete",
+    ),
+    "looks_behind_the_batches": (
+        "self._mean = train.flat['flow'].double().mean().sigmoid()",
+        "hidden_training_cannot_matter",
+    ),
+}
+
+
+@pytest.mark.parametrize("cheat", FIT_CHEATS)
+def test_each_cheat_in_training_is_caught_by_its_check(tmp_path: Path, cheat: str) -> None:
+    body, check = FIT_CHEATS[cheat]
+    member = f"def fit(self, train, context):\n        {body}\n        context.look(1)"
+    assert_caught(tmp_path, cheat, member, check)
+
+
+def assert_caught(folder: Path, cheat: str, member: str, check: str) -> None:
+    plugin = folder / f"{cheat}.py"
     plugin.write_text(
         "import torch\n"
         "from aqabench.baselines.constant import Constant\n"
@@ -113,7 +150,7 @@ def test_each_cheat_is_caught_by_its_check(tmp_path: Path, cheat: str) -> None:
         "class Cheat(Constant):\n"
         f"    card = MethodCard(name='{cheat.replace('_', '-')}', title='C', kind='baseline',\n"
         "                      summary='s', missing='m')\n\n"
-        f"    def predict(self, batch):\n        {body}\n"
+        f"    {member}\n"
     )
     results = check_method(discover([plugin]), cheat.replace("_", "-"), (check,))
     assert check in {r.check for r in results if r.status == "failed"}

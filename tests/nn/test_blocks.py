@@ -97,6 +97,26 @@ def test_steps_that_stand_for_many_are_normalised_like_the_many():
     torch.testing.assert_close(short.grad, folded, atol=1e-5, rtol=1e-4)
 
 
+def test_one_row_is_normalised_by_running_statistics_and_moves_none():
+    """Batch statistics of one row would say that it is its own mean."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(5)
+    normalise(norm, torch.randn(9, 5) * 2 + 1)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    row = torch.randn(1, 1, 5, requires_grad=True)
+    got = normalise(norm, row)
+    normalise(norm, torch.randn(9, 5))  # others may move the statistics before the gradient is due
+    expected = (row - before["running_mean"]) / (before["running_var"] + norm.eps).sqrt()
+    torch.testing.assert_close(got, expected)
+    got.sum().backward()
+    torch.testing.assert_close(row.grad[0, 0], (before["running_var"] + norm.eps).rsqrt())
+    torch.manual_seed(0)
+    other = nn.BatchNorm1d(5)
+    other.load_state_dict(before)
+    normalise(other, row)
+    torch.testing.assert_close(other.state_dict(), before)
+
+
 def test_projection_equals_its_own_layers_and_skips_padding():
     torch.manual_seed(0)
     ours, theirs = Projection(6, 4, 3), Projection(6, 4, 3)
