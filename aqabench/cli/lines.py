@@ -14,8 +14,13 @@ Lines = list[tuple[str, Any]]
 """Heading and what stands beside it: text, or a list of lines; empty ones are not printed."""
 
 
+FEW = 16
+"""Columns up to which those that enter an average are named."""
+
+
 def protocol_lines(asked: Asked) -> Lines:
     """Return what there is to say of a protocol."""
+    from aqabench.cli.protocol.shares import brief
     from aqabench.protocol.scenarios import averaged_scenarios, columns
 
     protocol = asked.protocol
@@ -23,6 +28,7 @@ def protocol_lines(asked: Asked) -> Lines:
     whole = f", every {part.group} whole" if part and part.group else ""
     every = columns(protocol, asked.dataset)
     averaged = set(averaged_scenarios(protocol, asked.dataset))
+    counted = {column for column, names in every.items() if averaged.issuperset(names)}
     return [
         (protocol.name, f"{protocol.title}, version {protocol.version}"),
         ("question", protocol.question),
@@ -32,11 +38,8 @@ def protocol_lines(asked: Asked) -> Lines:
         ("split", _split(protocol.split)),
         ("validation", f"{part.fraction:.0%} of the training list{whole}" if part else "none"),
         ("training", training_line(protocol)),
-        ("test scenarios", " ".join(every)),
-        (
-            protocol.average.name,
-            " ".join(column for column, names in every.items() if averaged.issuperset(names)),
-        ),
+        ("test scenarios", brief(asked)),
+        (protocol.average.name, _counted(asked, counted, list(every))),
         (
             "epoch chosen by",
             f"{protocol.selection}"
@@ -46,6 +49,16 @@ def protocol_lines(asked: Asked) -> Lines:
         ("seeds", ", ".join(map(str, protocol.seeds))),
         ("digest", asked.digest),
     ]
+
+
+def _counted(asked: Asked, counted: set[str], every: list[str]) -> str | list[str]:
+    """Return the columns that enter the average; of many those that do not."""
+    from aqabench.cli.protocol.shares import brief
+
+    left_out = [column for column in every if column not in counted]
+    if len(every) <= FEW:
+        return brief(asked, counted)
+    return f"all but {' '.join(left_out)}" if left_out else "all"
 
 
 def print_lines(console: Console, lines: Lines) -> None:

@@ -256,7 +256,15 @@ class _Walk:
                 if (inner := self.schemas.core(member))["type"] in {"literal", "enum"}
                 for word in words_of(inner)
             ]
-            self._must(schema, data, path, _near(data, words))
+            self._must(schema, data, path, _near(data, words) or self._wrapped(members, data))
+
+    def _wrapped(self, members: list[Schema], data: Plain) -> str:
+        """Return ``{kind: WORD}`` where the bare word is one of the kinds of a member."""
+        for member in members:
+            core = self.schemas.core(member)
+            if core["type"] == "tagged-union" and data in [_text(tag) for tag in core["choices"]]:
+                return f"{{{core['discriminator']}: {data}}}"
+        return ""
 
     def _value(self, schema: Schema, core: Schema, data: Plain, path: Loc, c: Complaint) -> None:
         """Say one complaint about the value at ``path``."""

@@ -21,7 +21,7 @@ from aqabench.protocol.grammar import (
     TableTraining,
 )
 from aqabench.protocol.mask_laws import LABEL_SLACK, QUOTAS
-from aqabench.protocol.scenarios import scenarios
+from aqabench.protocol.scenarios import columns, scenarios
 from aqabench.protocol.schema import DatasetSpec, Protocol
 
 __all__ = ["misfits", "unknown"]
@@ -49,11 +49,41 @@ def misfits(protocol: Protocol, dataset: DatasetSpec, document: Document) -> lis
     if not faults and list(protocol.modalities) != used:
         order = f"must be in the order of the data set: {', '.join(used)}"
         faults.append(document.fault(("modalities",), order, key=True))
+    faults += _list_faults(protocol, dataset, document)
+    if faults:
+        return faults
+    faults = _asked_twice(protocol, dataset, document)
     if faults or protocol.criterion == "mean":
         return faults
     if not any(s.complete for s in scenarios(protocol, dataset).values()):
         problem = "'complete' needs a scenario that hides nothing, and there is none"
         faults.append(document.fault(("criterion",), problem))
+    return faults
+
+
+def _list_faults(protocol: Protocol, dataset: DatasetSpec, document: Document) -> list[Fault]:
+    """Return a fault where nothing of a list is left after its head is skipped."""
+    skipped = protocol.split.skipped
+    used = [c for c in dataset.classes if c.name in protocol.classes]
+    shortest = min((min(c.train, c.test) for c in used), default=skipped + 1)
+    if not skipped or skipped < shortest:
+        return []
+    problem = f"must leave something of the shortest list, which has {shortest} samples"
+    return [document.fault(("split", "skipped"), problem, got=str(skipped))]
+
+
+def _asked_twice(protocol: Protocol, dataset: DatasetSpec, document: Document) -> list[Fault]:
+    """Return a fault for every scenario whose columns an earlier one has already."""
+    seen: dict[str, int] = {}
+    faults = []
+    for i, spec in enumerate(protocol.scenarios):
+        alone = protocol.model_copy(update={"scenarios": (spec,)})
+        own = columns(alone, dataset)
+        again = [name for name in own if name in seen]
+        if again:
+            problem = f"'{again[0]}' is asked for by scenario {seen[again[0]] + 1} already"
+            faults.append(document.fault(("scenarios", i), problem))
+        seen |= dict.fromkeys(own, i)
     return faults
 
 
@@ -64,6 +94,12 @@ def _scenario_faults(protocol: Protocol, document: Document) -> list[Fault]:
     faults = []
     for i, spec in enumerate(protocol.scenarios):
         if isinstance(spec, SubsetsScenario):
+            for j, size in enumerate(spec.sizes or ()):
+                if size > count:
+                    problem = f"there are {count} modalities"
+                    faults.append(
+                        document.fault(("scenarios", i, "sizes", j), problem, got=str(size))
+                    )
             continue
         if isinstance(spec, CorruptionScenario | SwapScenario):
             faults += _corruption_faults(spec, ("scenarios", i), protocol, document)

@@ -96,5 +96,6 @@ def _dataset_of(protocol: Protocol, document: Document) -> DatasetSpec:
         dataset = load_dataset(protocol.dataset)
         faults = misfits(protocol, dataset, document)
     if faults:
+        faults.sort(key=lambda f: (f.line, f.column))
         raise ProtocolError(f"{document.name} cannot be used. {NEXT_STEP}", faults)
     return dataset

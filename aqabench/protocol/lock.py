@@ -117,11 +117,12 @@ def reference_counts(asked: Asked, class_spec: ClassSpec) -> dict[str, int]:
         if split.scheme != "official":
             counts["val"] = whole
         elif split.validation.group is not None:
-            counts["val"] = class_spec.train
+            counts["val"] = class_spec.train - split.skipped
         else:
-            counts["val"] = round(class_spec.train * split.validation.fraction)
+            listed = class_spec.train - split.skipped
+            counts["val"] = round(listed * split.validation.fraction)
     if asked.protocol.training != "complete":
-        listed = class_spec.train if split.scheme == "official" else whole
+        listed = class_spec.train - split.skipped if split.scheme == "official" else whole
         known = split.scheme == "official" and not (split.validation and split.validation.group)
         counts["train"] = listed - counts.get("val", 0) if known else listed
     return {part: count for part, count in counts.items() if count}

@@ -95,6 +95,8 @@ class DatasetSpec(Frozen):
             values = [getattr(modality, what) for modality in self.modalities]
             if len(set(values)) < len(values):
                 raise ValueError(f"two modalities have the same {what}")
+            if {"each", "all"} & set(values):
+                raise ValueError(f"'each' and 'all' mean others, so no modality has such a {what}")
         names = [c.name for c in self.classes]
         if len(set(names)) < len(names):
             raise ValueError("two classes have the same name")

@@ -34,6 +34,8 @@ from aqabench.protocol.schema import DatasetSpec, Protocol
 
 __all__ = ["Redraw", "redrawn", "training_table"]
 
+STREAM = "training"
+"""Training tables have random numbers of their own: validation is met by scenarios as well."""
 Redraw = Callable[[int, np.random.Generator], Table]
 """From a number of samples and a generator to (n, M) bool."""
 
@@ -62,16 +64,15 @@ def training_table(
         case RateTraining():
             exact = spec.law == "exact"
             kind = "rate-exact" if exact else "rate"
-            rng = table_generator(name, part, kind, spec.rate, seed % spec.tables)
+            rng = table_generator(name, part, kind, spec.rate, seed % spec.tables, stream=STREAM)
             table = (keep_one_exact if exact else keep_one)(len(ids), count, spec.rate, rng)
         case ImbalancedTraining():
             level = sum(spec.rates) / count
-            rng = table_generator(name, part, spec.kind, level, seed % spec.tables)
+            rng = table_generator(name, part, spec.kind, level, seed % spec.tables, stream=STREAM)
             table = imbalanced(len(ids), spec.rates, rng)
         case SingleTraining():
-            rng = table_generator(
-                name, part, spec.kind, spec.share, seed % spec.tables, stream=spec.modality
-            )
+            own = f"{STREAM} {spec.modality}"
+            rng = table_generator(name, part, spec.kind, spec.share, seed % spec.tables, stream=own)
             which = protocol.modalities.index(spec.modality)
             table = single(len(ids), count, which, spec.share, rng)
         case RedrawnTraining() | BernTraining():
@@ -80,7 +81,8 @@ def training_table(
             level = spec.p if isinstance(spec, BernTraining) else 0.0
             law = redrawn(protocol)
             assert law is not None
-            table = law(len(ids), table_generator(name, part, spec.kind, level, seed))
+            rng = table_generator(name, part, spec.kind, level, seed, stream=STREAM)
+            table = law(len(ids), rng)
     place = np.argsort(np.argsort(np.asarray(ids, dtype=str), kind="stable"), kind="stable")
     return table[place]
 

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from aqabench.cli import VERBS
 from aqabench.cli.protocol import VERBS as PROTOCOL_VERBS
 from aqabench.cli.protocol.diff import counts, differences
-from aqabench.cli.protocol.new import KINDS, template
-from aqabench.cli.protocol.show import _spread, drawings, picture
+from aqabench.cli.protocol.drawing import damage_drawings, drawings, picture, spread
+from aqabench.cli.protocol.new import template
+from aqabench.cli.protocol.shares import brief, nominal_training
+from aqabench.cli.protocol.starters import KINDS, NOISE, TABLES, TRAININGS
 from aqabench.errors import UsageError
 from aqabench.protocol import lock
+from aqabench.protocol.grammar import ScenarioSpec, TrainingSpec
 from aqabench.protocol.json_schema import schema_text
 from aqabench.protocol.library import (
     Asked,
@@ -26,8 +30,9 @@ from aqabench.protocol.library import (
     shipped_dataset_names,
 )
 from aqabench.protocol.load import dump
-from aqabench.protocol.scenarios import averaged_scenarios, columns, scenarios
+from aqabench.protocol.scenarios import averaged_scenarios, columns, corruptions, scenarios
 from aqabench.protocol.schema import ClassSpec, DatasetSpec, ModalitySpec, Protocol
+from aqabench.protocol.training import training_table
 from aqabench.resources import folder
 from tests.cli.conftest import Run
 
@@ -57,18 +62,44 @@ def test_a_new_file_has_no_fault(aqabench: Run, tmp_path: Path, dataset: str, ki
     assert asked.protocol.name == "mine"
     assert asked.protocol.classes == tuple(c.name for c in spec.classes[:7])
     assert asked.protocol.modalities == tuple(m.name for m in spec.modalities)
-    assert {s.kind for s in asked.protocol.scenarios} == {kind}
+    clean = {"subsets"} if kind in NOISE else set()
+    assert {s.kind for s in asked.protocol.scenarios} == clean | {kind}
+    assert asked.protocol.criterion == ("complete" if kind in NOISE else "mean")
+    assert asked.protocol.training == "complete"
     assert averaged_scenarios(asked.protocol, spec), "the headline averages something"
     official = all(c.test for c in spec.classes)
     assert asked.protocol.split.scheme == ("official" if official else "published-folds")
     assert "yaml-language-server" not in path.read_text()
 
 
-@pytest.mark.parametrize("streams", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("dataset", shipped_dataset_names())
+def test_a_new_file_says_what_training_goes_without(
+    aqabench: Run, tmp_path: Path, dataset: str, training: str
+) -> None:
+    spec, path = load_dataset(dataset), tmp_path / "mine.yaml"
+    new = ("protocol", "new", "mine", "--dataset", dataset, "--to", tmp_path)
+    said = aqabench(*new, "--training", training)
+    if len(spec.modalities) == 1 and training != "complete":
+        assert said.code == 2
+        assert "nothing can be missing in training: write --training complete" in said.words
+        assert not path.exists()
+        return
+    assert said.code == 0
+    given = load_protocol(str(path)).protocol.training
+    assert (given if isinstance(given, str) else given.kind) == training
+    lines = path.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("training:"))
+    assert lines[place - 1] == f"# {TRAININGS[training]}"
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 8])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("groups", [(), ("1e3",)])
+@pytest.mark.parametrize(
+    ("groups", "training"), [((), "complete"), (("1e3",), "single"), ((), "imbalanced")]
+)
 def test_a_data_set_of_ones_own(
-    home: Path, tmp_path: Path, streams: int, kind: str, groups: tuple[str, ...]
+    home: Path, tmp_path: Path, streams: int, kind: str, groups: tuple[str, ...], training: str
 ) -> None:
     """Names that YAML takes for numbers, commas in classes, any number of streams, no test list."""
     spec = DatasetSpec(
@@ -86,17 +117,34 @@ def test_a_data_set_of_ones_own(
     )
     (home / "data" / "0x10").mkdir(parents=True)
     (home / "data" / "0x10" / "dataset.yaml").write_text(dump(spec))
-    if kind == "quota" and streams != 3:
+    missing = training in TABLES
+    if (kind == "quota" and streams != 3) or (missing and (streams == 1 or kind == "swap")):
         with pytest.raises(UsageError):
-            template("null", spec, kind, tmp_path)
+            template("null", spec, kind, tmp_path, training)
         return
     path = tmp_path / "null.yaml"
-    path.write_text(template("null", spec, kind, tmp_path))
+    path.write_text(template("null", spec, kind, tmp_path, training))
     asked = load_protocol(str(path))
     assert asked.protocol.name == "null"
     assert asked.dataset == spec
     assert asked.protocol.split.scheme == ("grouped" if groups else "kfold")
     assert averaged_scenarios(asked.protocol, spec)
+
+
+def test_new_knows_every_kind_of_the_grammar() -> None:
+    every = [(ScenarioSpec, set(KINDS)), (TrainingSpec, set(TRAININGS) - {"complete"})]
+    for spec, offered in every:
+        assert set(TypeAdapter(spec).json_schema()["discriminator"]["mapping"]) == offered
+
+
+def test_new_refuses_what_does_not_go_together(aqabench: Run, tmp_path: Path) -> None:
+    new = ("protocol", "new", "mine", "--dataset", "fisv", "--to", tmp_path, "--kind", "swap")
+    said = aqabench(*new, "--training", "rate")
+    assert said.code == 2
+    assert "swap needs validation samples that have every stream" in said.words
+    assert "write --training complete" in said.words
+    assert aqabench(*new, "--training", "u7").code == 0
+    assert aqabench(*new, "--training", "u8").code == 2
 
 
 def test_new_overwrites_nothing_and_refuses_odd_names(aqabench: Run, tmp_path: Path) -> None:
@@ -235,7 +283,7 @@ def test_show_draws_steps_spread_over_a_sample(aqabench: Run) -> None:
     table[62:] = False
     names = scenarios(asked.protocol, asked.dataset)
     whole = dict.fromkeys(names, table)
-    assert list(drawings(asked, whole, 124)) == _spread(
+    assert list(drawings(asked, whole, 124)) == spread(
         list(columns(asked.protocol, asked.dataset)), 8
     )
     assert drawings(asked, whole, 124)["suffix=0.5"].splitlines()[0] == "v " + "█" * 12 + "·" * 12
@@ -269,6 +317,100 @@ def test_show_without_test_samples_says_what_to_write(aqabench: Run, tmp_path: P
     assert "declares no test samples" in said.words
 
 
+def test_show_of_corruptions_is_a_line_for_each_level(
+    aqabench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, streams in {"fisv-noise": "v a f", "percepiano-noise": "d t p n"}.items():
+        said = aqabench("protocol", "show", name)
+        assert said.code == 0
+        assert max(map(len, said.out.splitlines())) <= 80
+        assert len(said.out.splitlines()) < 75
+        assert f"gauss 0.25 {streams} all 3 noise of standard deviation 0.25 is added" in said.words
+        assert f"shift 1 {streams} 3 early or late by 1 step " in said.words
+        assert f"swap – {streams} 3 that of another sample" in said.words
+        assert f"scale 2 {streams} all 1 distance from the mean times 2" in said.words
+        assert "What is hidden from" not in said.words, "nothing is"
+        listed = ", ".join(streams.split())
+        assert f"freeze {listed} = 0.25, 0.5 swap {listed} scale" in said.words
+        assert f"AvgNoise all but {streams.replace(' ', '')} " in said.words
+
+
+def test_corruptions_are_drawn_as_their_tables_say(tmp_path: Path) -> None:
+    asked = load_protocol("fisv-noise")
+    ids, lengths = [f"{i:03d}" for i in range(30)], [48] * 30
+    every = corruptions(asked.protocol, asked.dataset, ids, lengths)
+    found = damage_drawings(asked, every, 48)
+    assert list(found) == ["channels=0.5", "shift=8", "freeze=0.5", "swap"]
+    tables = {(c.damage.kind, c.damage.level, c.draw): c.damage.tables for c in every}
+    v, a, f = (line.split(maxsplit=1) for line in found["shift=8"][1].splitlines())
+    assert [v[0], a[0], f[0]] == ["v", "a", "f"]
+    assert v[1] == "".join("<>"[int(x > 0)] for x in tables["shift", 8, 0]["video"][:24])
+    frozen = found["freeze=0.5"][1].splitlines()[1].removeprefix("a ")
+    first, count = tables["freeze", 0.5, 0]["audio"][0]
+    steps = [round(i * 47 / 23) for i in range(24)]
+    assert frozen == "".join("=" if first <= t < first + count else "█" for t in steps)
+    shown = found["swap"][1].splitlines()[2].split()
+    assert shown == ["f", *map(str, tables["swap", 1, 0]["flow"][:8])]
+    places = [round(i * 1023 / 23) for i in range(24)]
+    kept = tables["channels", 0.5, 0]["flow"][0, places]
+    assert found["channels=0.5"][1].splitlines()[2] == "f " + "".join("·█"[int(x)] for x in kept)
+
+
+def test_brief_columns_say_every_stream_and_level() -> None:
+    asked = load_protocol("fisv-noise")
+    assert brief(asked)[:2] == ["vaf", "gauss v, a, f, all = 0.25, 0.5, 1, 2"]
+    assert brief(asked)[5:] == ["swap v, a, f", "scale v, a, f, all = 0.5, 2"]
+    assert brief(asked, {"gauss a=2", "vaf"}) == ["vaf", "gauss a = 2"]
+
+
+def test_show_prints_what_training_goes_without(
+    aqabench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = aqabench("protocol", "show", "percepiano-train-missing")
+    assert max(map(len, said.out.splitlines())) <= 80
+    said = aqabench("protocol", "show", "fisv-train-missing")
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert "as declared for TES" in said.words
+    asked = load_protocol("fisv-train-missing")
+    for part, seed, count in (("train", 1, 340), ("val", 2, 60)):
+        ids = [f"{i:05d}" for i in range(count)]
+        table = training_table(asked.protocol, asked.dataset, ids, part, seed)
+        assert table is not None
+        hidden, complete = (~table).mean(), table.all(axis=1).mean()
+        row = f"{part} {seed} {count} 0.5000 {hidden:.4f} {complete:.4f}"
+        assert row in said.words
+        if part == "train":
+            drawing = picture(table[:24], ["v", "a", "f"]).splitlines()
+            assert all(line in said.out for line in drawing)
+    assert "v 1 – 0.6667 0.0000" in said.words, "the test scenarios are there, too"
+
+
+@pytest.mark.parametrize(
+    ("training", "nominal", "rows"),
+    [
+        ("{kind: imbalanced, rates: [0.3, 0.5, 0.7], tables: 2}", 0.5, ["train 0 2", "train 1 3"]),
+        ("{kind: rate, rate: 0.4, tables: 20}", 0.4, ["train mean of 6 tables", "val mean of 6"]),
+        ("{kind: single, modality: flow, share: 0.25, tables: 1}", 0.25, ["train 0 1 2 3 4 5"]),
+        ("{kind: u7}", None, ["train 0 340 –"]),
+        ("{kind: bern, p: 0.25}", 0.25, ["train 0 340 0.2500"]),
+    ],
+)
+def test_show_knows_every_kind_of_training(
+    aqabench: Run, tmp_path: Path, training: str, nominal: float | None, rows: list[str]
+) -> None:
+    text = shipped_text("fisv-missing").replace("scenarios:", f"training: {training}\nscenarios:")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text + "seeds: [0, 1, 2, 3, 4, 5]\n")
+    said = aqabench("protocol", "show", path)
+    assert said.code == 0
+    assert all(row in said.words for row in rows)
+    assert nominal_training(load_protocol(str(path)).protocol) == nominal
+    assert ("validation is complete" in said.words) == ("\nval " not in said.out)
+    assert said.out.count("seed 0 ") + said.out.count("seeds 0 ") == 1
+
+
 def test_a_picture_is_the_table_turned() -> None:
     table = np.array([[True, False], [True, True], [False, True]])
     assert picture(table, ["v", "fl"]) == "v  ██·\nfl ·██"
@@ -276,10 +418,10 @@ def test_a_picture_is_the_table_turned() -> None:
 
 def test_of_many_levels_eight_are_drawn() -> None:
     levels = [str(i) for i in range(21)]
-    spread = _spread(levels, 8)
-    assert len(spread) == len(set(spread)) == 8
-    assert (spread[0], spread[-1]) == ("0", "20")
-    assert _spread(levels[:8], 8) == levels[:8]
+    chosen = spread(levels, 8)
+    assert len(chosen) == len(set(chosen)) == 8
+    assert (chosen[0], chosen[-1]) == ("0", "20")
+    assert spread(levels[:8], 8) == levels[:8]
 
 
 def test_help_of_every_verb_does_without_torch() -> None:

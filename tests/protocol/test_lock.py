@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 
 from aqabench.data.splits import validation_part
 from aqabench.errors import ProtocolError
-from aqabench.protocol import library, lock, scenarios
+from aqabench.protocol import library, lock, mask_laws, noise_laws, scenarios, training
 from aqabench.protocol.library import load_protocol, protocol_names
-from aqabench.protocol.mask_laws import keep_one
+from aqabench.protocol.mask_laws import Table, keep_one
+from aqabench.protocol.schema import DatasetSpec, Protocol
 from aqabench.resources import folder
 
 
@@ -135,6 +137,112 @@ def test_tables_of_steps_are_pinned_too(shipped: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(scenarios, "block", scenarios.outage)
     (sentence,) = lock.check_lock()
     assert "'fisv-temporal' changed and its version did not: the mask tables of" in sentence
+
+
+@pytest.fixture(scope="module")
+def noisy_lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of protocols with corruption and with training tables, locked once."""
+    copy = tmp_path_factory.mktemp("noisy") / "protocols"
+    shutil.copytree(folder("protocols") / "datasets", copy / "datasets")
+    for name in ("fisv-noise", "fisv-train-missing", "fisv-missing"):
+        shutil.copy(folder("protocols") / f"{name}.yaml", copy)
+    text = (copy / "fisv-missing.yaml").read_text(encoding="utf-8")
+    text = text.replace("name: fisv-missing", "name: fisv-u7")
+    text = text.replace("scenarios:", "training: {kind: u7}\nscenarios:")
+    (copy / "fisv-u7.yaml").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "folder", lambda name: copy.parent / name)
+        patch.setattr(lock, "folder", lambda name: copy.parent / name)
+        lock.write_lock()
+    return copy
+
+
+@pytest.fixture
+def noisy(noisy_lock: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, in place of the shipped protocols."""
+    monkeypatch.setattr(library, "folder", lambda name: noisy_lock.parent / name)
+    monkeypatch.setattr(lock, "folder", lambda name: noisy_lock.parent / name)
+    return noisy_lock
+
+
+def test_corruption_and_training_are_pinned(noisy: Path) -> None:
+    assert lock.check_lock() == []
+    pinned = json.loads((noisy / "lock.json").read_text())["protocols"]
+    parts = {name: pinned[name]["classes"]["TES"] for name in pinned}
+    for part in ("test", "val"):
+        assert set(parts["fisv-noise"][part]) == {"samples", "masks", "damage"}
+    assert "train" not in parts["fisv-noise"]
+    missing = parts["fisv-train-missing"]
+    assert set(missing["train"]) == {"samples", "training"}
+    assert set(missing["val"]) == {"samples", "masks", "training"}
+    assert set(missing["test"]) == {"samples", "masks"}, "the test part is complete"
+    assert [missing[part]["samples"] for part in ("train", "val", "test")] == [340, 60, 100]
+    assert set(parts["fisv-u7"]["train"]) == {"samples", "training"}
+    assert set(parts["fisv-u7"]["val"]) == {"samples", "masks"}, "validation is complete"
+
+
+@pytest.mark.parametrize(
+    ("law", "other"),
+    [
+        ("noise_seeds", lambda n, rng: np.arange(n, dtype=np.uint64)),
+        ("normal_noise", lambda seed, count: np.zeros(count, dtype=np.float32)),
+        ("channels", lambda n, width, share, rng: np.ones((n, width), dtype=bool)),
+        ("shift", lambda n, steps, rng: np.full(n, int(steps), dtype=np.int64)),
+        ("freeze", lambda lengths, share, rng: np.ones((len(lengths), 2), dtype=np.int64)),
+        ("swap", lambda n, rng: np.roll(np.arange(n), 1)),
+    ],
+)
+def test_a_corruption_law_that_draws_something_else_is_seen(
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, law: str, other: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(noise_laws, law, other)
+    (sentence,) = lock.check_lock(["fisv-noise", "fisv-train-missing"])
+    assert "'fisv-noise' changed and its version did not: the mask tables of TES" in sentence
+    assert "the fields" not in sentence
+    assert sentence in refused(noisy)
+
+
+@pytest.mark.parametrize(
+    ("law", "other", "name"),
+    [
+        ("keep_one", mask_laws.keep_one_exact, "fisv-train-missing"),
+        ("u7", mask_laws.size, "fisv-u7"),
+    ],
+)
+def test_a_training_law_that_draws_something_else_is_seen(
+    noisy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    law: str,
+    other: Callable[..., object],
+    name: str,
+) -> None:
+    monkeypatch.setattr(training, law, other)
+    (sentence,) = lock.check_lock()
+    assert f"'{name}' changed and its version did not: the mask tables of TES" in sentence
+    assert "TES train" in sentence
+    assert "the fields" not in sentence
+    assert sentence in refused(noisy)
+
+
+def test_every_table_of_training_is_pinned(noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of the last of three tables alone is seen, and of no table beyond."""
+    drawn = lock.training_table
+
+    def changed(which: int) -> Callable[..., Table | None]:
+        def table(
+            protocol: Protocol, dataset: DatasetSpec, ids: list[str], part: str, seed: int
+        ) -> Table | None:
+            found = drawn(protocol, dataset, ids, part, seed)
+            return found if found is None or seed != which else np.ones_like(found)
+
+        return table
+
+    for which in (0, 1, 2):
+        monkeypatch.setattr(lock, "training_table", changed(which))
+        (sentence,) = lock.check_lock(["fisv-train-missing"])
+        assert "the mask tables of TES val, TES train, PCS val and 1 more" in sentence
+    monkeypatch.setattr(lock, "training_table", changed(3))
+    assert lock.check_lock(["fisv-train-missing"]) == []
 
 
 def test_new_protocols_are_asked_for_and_added(shipped: Path) -> None:

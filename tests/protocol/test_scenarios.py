@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from aqabench.errors import ProtocolError
 from aqabench.protocol.library import Asked, load_protocol, protocol_names
 from aqabench.protocol.mask_tables import shares
+from aqabench.protocol.noise_laws import damage_digest
 from aqabench.protocol.scenarios import (
     availability,
     averaged_scenarios,
     columns,
+    compared_scenarios,
     corruptions,
     masks_digest,
     observation,
@@ -130,6 +133,115 @@ def test_time_tables_follow_the_sample_and_hide_what_they_should(tmp_path: Path)
     assert masks_digest(tables, IDS, lengths.tolist()) == shuffled
 
 
+SPOILT = (
+    TEXT.split("scenarios:")[0]
+    + """scenarios:
+  - {kind: subsets, sizes: [3]}
+  - {kind: gauss, levels: [0.0, 0.5], on: [each, all], draws: 2}
+  - {kind: shift, levels: [4], on: [flow], draws: 2}
+  - {kind: scale, levels: [1.0, 2.0], on: [audio, all], draws: 3}
+  - {kind: swap, on: [each], draws: 2}
+average: {name: A, over: incomplete}
+criterion: complete
+"""
+)
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Asked:
+    path = tmp_path / "spoilt.yaml"
+    path.write_text(SPOILT)
+    return load_protocol(str(path))
+
+
+def test_corruptions_are_named_by_stream_level_and_draw(spoilt: Asked) -> None:
+    protocol, dataset = spoilt.protocol, spoilt.dataset
+    every = scenarios(protocol, dataset)
+    assert list(every) == [
+        "vaf",
+        "gauss v=0/0", "gauss v=0.5/0", "gauss v=0.5/1", "gauss a=0/0", "gauss a=0.5/0",
+        "gauss a=0.5/1", "gauss f=0/0", "gauss f=0.5/0", "gauss f=0.5/1",
+        "gauss all=0/0", "gauss all=0.5/0", "gauss all=0.5/1",
+        "shift f=4/0", "shift f=4/1",
+        "scale a=1/0", "scale a=2/0", "scale all=1/0", "scale all=2/0",
+        "swap v/0", "swap v/1", "swap a/0", "swap a/1", "swap f/0", "swap f/1",
+    ]  # fmt: skip
+    assert every["gauss a=0.5/1"].corrupted == ("audio",)
+    assert every["gauss all=0.5/0"].corrupted == ("video", "audio", "flow")
+    assert columns(protocol, dataset)["swap f"] == ("swap f/0", "swap f/1")
+    nothing = {name for name, scenario in every.items() if scenario.complete}
+    assert nothing == {
+        *("vaf", "gauss v=0/0", "gauss a=0/0", "gauss f=0/0", "gauss all=0/0"),
+        *("scale a=1/0", "scale all=1/0"),
+    }
+    assert set(averaged_scenarios(protocol, dataset)) == set(every) - nothing
+    assert set(compared_scenarios(protocol, dataset)) == nothing
+    mean = protocol.model_copy(update={"criterion": "mean"})
+    assert compared_scenarios(mean, dataset) == tuple(every)
+    assert set(availability(protocol, dataset, IDS)) == {"vaf"}, "nothing is hidden"
+    assert observation(protocol, dataset, IDS, [9] * 100) == {}
+
+
+def test_scenarios_of_one_level_share_a_table(spoilt: Asked) -> None:
+    """What is drawn of a stream is the same, whatever else is spoilt beside it."""
+    lengths = [5 + i % 7 for i in range(100)]
+    found = corruptions(spoilt.protocol, spoilt.dataset, IDS, lengths)
+    shared = {(c.damage.kind, c.damage.level, c.draw): c for c in found}
+    assert len(shared) == len(found) == 9
+    gauss = shared["gauss", 0.5, 1]
+    assert dict(gauss.targets) == {
+        "gauss v=0.5/1": ("video",),
+        "gauss a=0.5/1": ("audio",),
+        "gauss f=0.5/1": ("flow",),
+        "gauss all=0.5/1": ("video", "audio", "flow"),
+    }
+    assert set(gauss.damage.tables) == {"video", "audio", "flow"}
+    assert set(shared["shift", 4.0, 0].damage.tables) == {"flow"}
+    fewer = spoilt.protocol.model_copy(update={"scenarios": spoilt.protocol.scenarios[1:3]})
+    alone = corruptions(fewer, spoilt.dataset, IDS, lengths)
+    for other in alone:
+        same = shared[other.damage.kind, other.damage.level, other.draw]
+        for m, table in other.damage.tables.items():
+            assert np.array_equal(table, same.damage.tables[m])
+
+
+def test_damage_follows_the_sample_and_differs_by_draw_part_and_data_set(spoilt: Asked) -> None:
+    rng = np.random.default_rng(2)
+    lengths, order = rng.integers(3, 30, 100), rng.permutation(100)
+    shuffled = [IDS[i] for i in order]
+
+    def digests(part: str, name: str = "fisv", turned: bool = False) -> list[str]:
+        dataset = spoilt.dataset.model_copy(update={"name": name})
+        ids = shuffled if turned else IDS
+        clips = lengths[order].tolist() if turned else lengths.tolist()
+        found = corruptions(spoilt.protocol, dataset, ids, clips, part)
+        return [damage_digest(c.damage, ids, clips) for c in found]
+
+    first = digests("test")
+    assert first == digests("test", turned=True)
+    every = corruptions(spoilt.protocol, spoilt.dataset, IDS, lengths.tolist())
+    drawn = [i for i, c in enumerate(every) if c.damage.kind != "scale"]
+    for other in (digests("val"), digests("test", "other")):
+        assert all(first[i] != other[i] for i in drawn)
+    shift = [c.damage.tables["flow"] for c in every if c.damage.kind == "shift"]
+    assert not np.array_equal(*shift)
+    assert {abs(int(steps)) for steps in shift[0]} == {4}
+    swaps = next(c.damage.tables["audio"] for c in every if c.damage.kind == "swap")
+    assert sorted(swaps.tolist()) == list(range(100))
+    assert (swaps != np.arange(100)).all()
+
+
+def test_symbols_of_several_letters_are_kept_apart(spoilt: Asked) -> None:
+    longer = tuple(
+        m.model_copy(update={"symbol": symbol})
+        for m, symbol in zip(spoilt.dataset.modalities, ("vi", "au", "of"), strict=True)
+    )
+    dataset = spoilt.dataset.model_copy(update={"modalities": longer})
+    every = list(scenarios(spoilt.protocol, dataset))
+    assert every[0] == "vi+au+of"
+    assert "gauss au=0.5/0" in every
+
+
 @pytest.mark.parametrize("name", protocol_names())
 def test_every_shipped_protocol_has_tables_for_its_data(name: str) -> None:
     asked = load_protocol(name)
@@ -147,6 +259,25 @@ def test_every_shipped_protocol_has_tables_for_its_data(name: str) -> None:
     for table in found.values():
         assert table.shape == (50, len(asked.protocol.modalities))
         assert table.any(axis=1).all()
+
+
+def test_the_guide_lists_every_shipped_protocol_with_its_columns() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+    section = guide.split("## Shipped protocols")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in section.splitlines()
+        if line.startswith("| `")
+    ]
+    said = {pattern.strip("`"): counts for pattern, _, *counts in rows}
+    for name in protocol_names():
+        asked = load_protocol(name)
+        found = len(columns(asked.protocol, asked.dataset))
+        if f"`{name}`" in section:
+            assert found == 1, name
+            continue
+        pattern = max((p for p in said if fnmatch(name, p)), key=len)
+        assert said[pattern][len(asked.protocol.modalities) - 3] == str(found), name
 
 
 @pytest.mark.parametrize(
