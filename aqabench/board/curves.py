@@ -1,7 +1,8 @@
 """Robustness curves: what methods keep of their Spearman as more and more is missing.
 
-One line per method over the realised rate, with the 95 % interval of each point as a band.  Points
-are the board's numbers; an undefined one breaks the line and is marked at the foot of the panel.
+One line per method over the realised rate, with the 95 % interval of each point as a band.  Of many
+methods only the best have a band, and the others thin lines: ten bands hide each other.  Points are
+the board's numbers; an undefined one breaks the line and is marked at the foot of the panel.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from aqabench.board.measures import class_of
 from aqabench.board.render.text import wrapped
-from aqabench.board.table import FOLD, Leaderboard, Row
+from aqabench.board.table import Leaderboard, Row
 from aqabench.figure import PALETTE
 from aqabench.protocol.scenarios import Scenario, true_rate
 from aqabench.stats import average_ci
@@ -32,7 +34,9 @@ AXES: Mapping[str, str] = {
 FEW_CLASSES = 4
 """Up to so many classes have a panel each beside their mean."""
 FEW_METHODS = 6
-"""Of more methods the bands are fainter, so that lines stay visible behind each other's."""
+"""Up to so many methods have a band each."""
+BEST = 4
+"""Of more methods, so many have a band."""
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", ":", "-.")
 
@@ -41,7 +45,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of one panel: (k,) realised rates, rising, and Spearman with its limits there."""
+    """One line of one panel: (k,) realised rates, rising, and Spearman with its limits there.
+
+    Limits are NaN where there is no interval to be drawn.
+    """
 
     rates: Floats
     srcc: Floats
@@ -50,7 +57,11 @@ class Curve:
 
 
 def curve(
-    board: Leaderboard, row: Row, columns: Sequence[Scenario], class_name: str | None
+    board: Leaderboard,
+    row: Row,
+    columns: Sequence[Scenario],
+    class_name: str | None,
+    band: bool = True,
 ) -> Curve | None:
     """Return a method's curve for a class, or for the mean over classes; None without runs.
 
@@ -61,28 +72,35 @@ def curve(
         row: the method.
         columns: a scenario of each column.
         class_name: None for the mean over all classes.
+        band: with the interval of each point.
     """
     scores = row.overall if class_name is None else row.classes.get(class_name)
     if scores is None:
         return None
     points = []
     for scenario in columns:
-        names = set(board.columns[scenario.column])
-        cells = [
-            cell
-            for cell in board.tested[row.name]
-            if cell.scenario in names and class_name in (None, cell.class_name.split(FOLD)[0])
-        ]
-        interval = average_ci(cells, independent_classes=not board.asked.dataset.same_videos)
-        points.append(
-            (
-                true_rate(scenario, board.asked.protocol),
-                scores.srcc[scenario.column],
-                interval.low,
-                interval.high,
-            )
-        )
+        limits = _interval(board, row, scenario, class_name) if band else (math.nan, math.nan)
+        rate = true_rate(scenario, board.asked.protocol)
+        points.append((rate, scores.srcc[scenario.column], *limits))
     return Curve(*np.array(sorted(points), dtype=np.float64).T)
+
+
+def bands(board: Leaderboard) -> int:
+    """Return of how many methods, the best, the interval is drawn: all of a few, some of many."""
+    return len(board.rows) if len(board.rows) <= FEW_METHODS else BEST
+
+
+def _interval(
+    board: Leaderboard, row: Row, scenario: Scenario, class_name: str | None
+) -> tuple[float, float]:
+    names = set(board.columns[scenario.column])
+    cells = [
+        cell
+        for cell in board.tested[row.name]
+        if cell.scenario in names and class_name in (None, class_of(cell))
+    ]
+    found = average_ci(cells, independent_classes=not board.asked.dataset.same_videos)
+    return found.low, found.high
 
 
 def curves_height(board: Leaderboard) -> float:
@@ -99,15 +117,16 @@ def draw_curves(place: SubFigure, board: Leaderboard, columns: Sequence[Scenario
     axes = _axes(place, len(_panels(board)))
     found: list[Curve] = []
     seen: set[int] = set()
-    crosses = 0
+    crosses, banded = 0, bands(board)
     for axis, class_name in zip(axes, _panels(board), strict=True):
         lost = 0
         for number, row in enumerate(board.rows):
-            own = curve(board, row, columns, class_name)
+            own = curve(board, row, columns, class_name, number < banded)
             if own is not None:
                 found.append(own)
                 seen |= {number} if np.isfinite(own.srcc).any() else set()
-                lost += _draw_curve(axis, own, number, len(board.rows), lost)
+                lost += _draw_curve(axis, own, number, number < banded, lost)
+        _draw_strip(axis, lost)
         crosses = max(crosses, lost)
         axis.set_title(class_name or "mean over classes", fontsize=11)
         axis.set_xlabel(AXES[columns[0].spec.kind], fontsize=9)
@@ -115,11 +134,14 @@ def draw_curves(place: SubFigure, board: Leaderboard, columns: Sequence[Scenario
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("Spearman")
-    axes[0].set_ylim(*_limits(found, crosses))
+    low, high = _limits(found, crosses)
+    scale_from = low + _foot(crosses) * (high - low)
+    axes[0].set_ylim(low, high)
+    axes[0].set_yticks([tick for tick in axes[0].get_yticks() if scale_from <= tick <= high])
     handles = [
         Line2D(
             [], [], label="\n".join(wrapped(_label(row))),
-            **(_style(number) if number in seen else _cross(number)),
+            **(_style(number, number < banded) if number in seen else _cross(number)),
         )
         for number, row in enumerate(board.rows)
     ]  # fmt: skip
@@ -145,16 +167,16 @@ def _axes(place: SubFigure, panels: int) -> list[Axes]:
     return [first, *(place.add_subplot(spot, sharey=first) for spot in spots)]
 
 
-def _draw_curve(axis: Axes, own: Curve, number: int, methods: int, lost: int) -> int:
+def _draw_curve(axis: Axes, own: Curve, number: int, band: bool, lost: int) -> int:
     """Draw a line with its band; return 1 if a part of it is undefined."""
-    style = _style(number)
-    axis.plot(own.rates, own.srcc, zorder=3, **style)
+    style = _style(number, band)
+    axis.plot(own.rates, own.srcc, **style)
     banded = np.isfinite(own.low) & np.isfinite(own.high)
     colour = style["color"]
-    axis.fill_between(
-        own.rates, own.low, own.high, where=banded, color=colour, lw=0,
-        alpha=0.13 if methods <= FEW_METHODS else 0.08,
-    )  # fmt: skip
+    if banded.any():
+        axis.fill_between(
+            own.rates, own.low, own.high, where=banded, color=colour, lw=0, alpha=0.13
+        )
     beside = np.concatenate([[False], banded, [False]])
     alone = banded & ~beside[:-2] & ~beside[2:]  # a band has no width there
     axis.vlines(own.rates[alone], own.low[alone], own.high[alone], color=colour, lw=2, alpha=0.4)
@@ -168,16 +190,32 @@ def _draw_curve(axis: Axes, own: Curve, number: int, methods: int, lost: int) ->
     return 1
 
 
-def _style(number: int) -> dict[str, Any]:
+def _draw_strip(axis: Axes, lost: int) -> None:
+    """Set what is undefined apart from the scale, on which a cross could be read as a number."""
+    from matplotlib.patches import Rectangle
+
+    if lost:
+        strip = Rectangle((0, 0), 1, _foot(lost), transform=axis.transAxes, fc="0.93", zorder=0.6)
+        axis.add_patch(strip)
+
+
+def _foot(crosses: int) -> float:
+    """Return the share of a panel's height that so many rows of crosses take."""
+    return 0.04 * crosses + 0.02 if crosses else 0.0
+
+
+def _style(number: int, band: bool) -> dict[str, Any]:
     """Return a look of its own for each method: the colour alone never tells two apart."""
+    size = (5.5, 5.5, 5.5, 7, 7, 8, 8, 9)[number % len(MARKERS)]  # looking equally large
     return {
         "color": PALETTE[number % len(PALETTE)],
         "marker": MARKERS[number % len(MARKERS)],
         "ls": DASHES[number // len(PALETTE) % len(DASHES)],
-        "lw": 1.8,
-        "ms": (5.5, 5.5, 5.5, 7, 7, 8, 8, 9)[number % len(MARKERS)],  # looking equally large
+        "lw": 1.8 if band else 0.9,
+        "ms": size if band else 0.75 * size,
         "mec": "w",
-        "mew": 0.7,
+        "mew": 0.7 if band else 0.4,
+        "zorder": 4 if band else 3,
     }
 
 
@@ -193,7 +231,7 @@ def _limits(curves: Sequence[Curve], crosses: int) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     span = max(high - low, 0.1)
-    foot = 0.04 + (0.04 * crosses + 0.02 if crosses else 0.0)
+    foot = 0.04 + _foot(crosses)
     return low - span * foot / max(1 - foot, 0.2), high + 0.04 * span
 
 

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from aqabench.board.curves import AXES, curves_height, draw_curves
+from aqabench.board.curves import AXES, bands, curves_height, draw_curves
 from aqabench.board.heatmap import by_size, draw_map, in_order, map_height, printed
 from aqabench.board.render.text import heading
 from aqabench.board.table import Leaderboard
@@ -45,7 +45,23 @@ def draw(board: Leaderboard) -> Figure:
     below.text(0.5, 0.5, facts, ha="center", va="center", fontsize=11)
     for place, (_, draw_part) in zip(places, parts, strict=True):
         draw_part(place)
+    _settle(figure)
     return figure
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out for good, in round numbers.
+
+    The last digits of a layout differ from time to time, and SVG names its clips by all of them:
+    without this, two drawings of one board would differ in bytes.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for place in figure.subfigs:
+        place.bbox_relative.set_points(place.bbox_relative.get_points().round(6))
+    for axis in figure.axes:
+        left, bottom, width, height = (round(x, 6) for x in axis.get_position().bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def _kinds(board: Leaderboard) -> list[list[Scenario]]:
@@ -83,7 +99,7 @@ def _heading(board: Leaderboard) -> tuple[str, str]:
 def _caption(board: Leaderboard) -> str:
     """Return what a reader must know to read the figure rightly."""
     curves = [_as_curves(columns) for columns in _kinds(board)]
-    signs = " or ".join(["×"] * any(curves) + ["grey"] * (not all(curves)))
+    signs = " or ".join(["× at the foot"] * any(curves) + ["grey"] * (not all(curves)))
     said = [f"Spearman, mean over seeds, draws and classes by Fisher z; {signs}: undefined."]
     if any(curves):
         luck = (
@@ -92,7 +108,9 @@ def _caption(board: Leaderboard) -> str:
             else "jackknife over test videos; with one seed, without the luck of training."
         )
         said.append("Missing rate: share of (sample, stream) slots that are hidden.")
-        said.append(f"Bands: 95 % interval, {luck} Bands that overlap are no test.")
+        few = bands(board)
+        whose = "" if few == len(board.rows) else f" of the {few} best methods"
+        said.append(f"Bands: 95 % interval{whose}, {luck} Bands that overlap are no test.")
     if board.rule == "oracle":
         said.append("The epoch is chosen ON THE TEST VIDEOS: these are not honest estimates.")
     for row in board.rows:

@@ -88,6 +88,19 @@ _TITLES = {
     "imbalanced": "Spearman where streams are missing at rates of their own",
     "rate": "Spearman at a missing rate",
     "quota": "Spearman at a missing rate of the quota",
+    "frame-iid": "Spearman where that share of single steps is missing",
+    "rate-t": "Spearman where streams are missing step by step, at that rate",
+    "block": "Spearman where one run of each stream is missing, that share of its steps",
+    "outage": "Spearman where one run of all streams is missing, that share of the steps",
+    "prefix": "Spearman where the beginning is missing, that share of the steps",
+    "suffix": "Spearman where the end is missing, that share of the steps",
+    "mix": "Spearman with some streams, where that share of their steps is missing",
+    "gauss": "Spearman under noise of that many standard deviations",
+    "channels": "Spearman where that share of the channels is lost",
+    "shift": "Spearman where a stream runs that many steps early or late",
+    "freeze": "Spearman where a stream freezes for that share of the steps",
+    "swap": "Spearman where a stream is that of another sample",
+    "scale": "Spearman where features are that many times as far from their mean",
 }
 
 
@@ -146,25 +159,38 @@ def _draw_values(axis: Axes, board: Leaderboard, shown: Floats, with_numbers: bo
 
 
 def _headings(axis: Axes, columns: Columns) -> None:
-    """Name each column above the map, or each size of subsets where names would not fit."""
+    """Name each column above the map, or each group of columns where names would not fit."""
     if all(own[0].spec.kind == "imbalanced" for own in columns.values()):
         axis.set_xticks([])  # the key below says it
         return
-    names = [name.replace("=", "\n").replace(",", "\n") for name in columns]
+    names = [_stacked(name, own[0]) for name, own in columns.items()]
     letters = sum(max(map(len, name.split("\n"))) + 1 for name in names)
     places = [float(place) for place in range(len(names))]
     if letters > NAMED:
-        sizes = _runs([_size(own[0]) for own in columns.values()])
-        places = [(first + last) / 2 for _, first, last in sizes]
+        groups = _runs([_group(own[0]) for own in columns.values()])
+        places = [(first + last) / 2 for _, first, last in groups]
         # above a few narrow columns there is room for the number alone
         names = [
             name if last - first > len(columns) / 20 else name.split(" ")[0]
-            for name, first, last in sizes
+            for name, first, last in groups
         ]
         if sum(map(len, names)) > NAMED:
             places, names = [], []
     axis.set_xticks(places, names, fontsize=9)
     axis.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+
+
+def _stacked(heading: str, scenario: Scenario) -> str:
+    """Return a heading in lines; of a corruption without its kind, which the title names."""
+    name = heading.partition(" ")[2] if scenario.corrupted else heading
+    return name.replace("=", "\n").replace(",", "\n")
+
+
+def _group(scenario: Scenario) -> str:
+    """Return what columns beside each other share: a size, or the streams that are spoilt."""
+    if scenario.corrupted:
+        return scenario.column.partition(" ")[2].partition("=")[0]
+    return _size(scenario)
 
 
 def _runs(sizes: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -13,17 +13,29 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from aqabench.board.measures import (
+    FOLD,
+    Measures,
+    Ranked,
+    Undefined,
+    mean_measures,
+    measures,
+    ranked,
+    realised,
+    trained,
+    undefined,
+)
 from aqabench.board.select import Condition, Runs
 from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import Asked
 from aqabench.protocol.scenarios import averaged_scenarios, columns
 from aqabench.protocol.schema import SelectionRule
-from aqabench.runs.record import RunRecord
+from aqabench.runs.record import Hidden, RunRecord
 from aqabench.runs.store import RunStore
-from aqabench.stats import Cell, Interval, average_ci, fisher_mean, mse, spearman
+from aqabench.stats import Cell, Interval, average_ci, fisher_mean, mse
 
-FOLD = " | fold "
-"""Between a class and the fold of it that a cell tests."""
+SPECIALIST = "unimodal"
+"""The method that trains on one stream alone, which its setting ``stream`` names."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,14 @@ class Scores:
         mse: column -> MSE in squared judge points, mean over seeds and draws.
         average: the protocol's headline average with its 95 % interval.
         average_mse: arithmetic mean of MSE over the same scenarios.
+        others: other measures over the same scenarios.
     """
 
     srcc: Mapping[str, float]
     mse: Mapping[str, float]
     average: Interval
     average_mse: float
+    others: Measures
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,8 @@ class Row:
         rules: selection rule -> headline average under it (NaN where undefined).
         gap: oracle minus the board's rule: what choosing on test would have added.
         seeds: seeds that every class has.
+        undefined: correlations that are undefined, of the average and beside it.
+        specialist: the stream it was trained on alone, or an empty text.
         parameters: learned numbers, of the largest class model.
         seconds: training time, summed over classes, mean over seeds.
         failed: one line per failed run.
@@ -66,6 +82,8 @@ class Row:
     rules: Mapping[str, float]
     gap: float
     seeds: tuple[int, ...]
+    undefined: Undefined
+    specialist: str
     parameters: int | None
     seconds: float
     failed: tuple[str, ...] = ()
@@ -78,7 +96,8 @@ class Leaderboard:
 
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
     ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
-    ``tested`` are all cells of each method.
+    ``hidden`` says of columns what share their masks hide, ``training`` what training went without
+    (None: nothing); records of older runs do not know.  ``tested`` are all cells of each method.
     """
 
     asked: Asked
@@ -87,6 +106,8 @@ class Leaderboard:
     classes: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
     averaged: tuple[str, ...]
+    hidden: Mapping[str, Hidden]
+    training: Hidden | None
     rows: tuple[Row, ...]
     tested: Mapping[str, list[Cell]] = field(repr=False)
 
@@ -139,8 +160,19 @@ def build(
         row = _row(asked, shown, classes, group, seeds, own, chosen, averaged)
         rows.append(row)
         tested[row.name] = own[chosen]
-    order = tuple(sorted(rows, key=_rank))
-    return Leaderboard(asked, condition, chosen, classes, shown, averaged, order, tested)
+    finished = [r for group in groups for r in group.finished]
+    return Leaderboard(
+        asked=asked,
+        condition=condition,
+        rule=chosen,
+        classes=classes,
+        columns=shown,
+        averaged=averaged,
+        hidden=realised(finished, shown),
+        training=trained(finished),
+        rows=tuple(sorted(rows, key=_rank)),
+        tested=tested,
+    )
 
 
 def _common_seeds(group: Runs, classes: Sequence[str], asked: Asked) -> tuple[int, ...]:
@@ -181,14 +213,25 @@ def _row(
     averaged: tuple[str, ...],
 ) -> Row:
     independent = not asked.dataset.same_videos
+    chosen = ranked(cells[rule])
+    used = [r for r in group.finished if r.seed in seeds]
+    bounds = {c.name: c.bounds for c in asked.dataset.classes}
     by_class = {
-        name: _scores(shown, own, averaged, independent)
+        name: _scores(
+            shown, own, averaged, independent, bounds[name],
+            [r.learning_index for r in used if r.class_name == name],
+        )
         for name in classes
-        if (own := [c for c in cells[rule] if c.class_name.split(FOLD)[0] == name])
-    }
+        if (own := [r for r in chosen if r.class_name == name])
+    }  # fmt: skip
     whole = len(by_class) == len(classes)
-    rules = {r: _headline(own, averaged) for r, own in cells.items() if own and whole}
-    costs = [r.cost for r in group.finished if r.seed in seeds and r.cost is not None]
+    inside = [r for r in chosen if r.cell.scenario in averaged]
+    rules = {
+        r: _headline(inside if r == rule else ranked(c for c in own if c.scenario in averaged))
+        for r, own in cells.items()
+        if own and whole
+    }
+    costs = [r.cost for r in used if r.cost is not None]
     notes = [
         f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()
     ]
@@ -200,10 +243,12 @@ def _row(
     return Row(
         name=group.name,
         classes=by_class,
-        overall=_overall(by_class, cells[rule], averaged, independent) if whole else None,
+        overall=_overall(by_class, inside, independent) if whole else None,
         rules=rules,
         gap=rules.get("oracle", math.nan) - rules.get(rule, math.nan),
         seeds=seeds,
+        undefined=undefined(chosen, averaged, shown),
+        specialist=_specialist(group.records[0]),
         parameters=max((c.parameters for c in costs if c.parameters is not None), default=None),
         seconds=sum(c.fit_seconds for c in costs) / max(len(seeds), 1),
         failed=tuple(f"{_run_name(r)}: {r.error}" for r in group.failed),
@@ -211,41 +256,49 @@ def _row(
     )
 
 
+def _specialist(record: RunRecord) -> str:
+    """Return the stream of a run that was trained on it alone, with no other setting by hand."""
+    alone = record.method == SPECIALIST and set(record.overrides) == {"stream"}
+    return str(record.overrides["stream"]) if alone else ""
+
+
 def _scores(
     shown: Mapping[str, tuple[str, ...]],
-    cells: list[Cell],
+    cells: list[Ranked],
     averaged: tuple[str, ...],
     independent: bool,
+    bounds: tuple[float, float],
+    indices: Sequence[float | None],
 ) -> Scores:
     srcc: dict[str, float] = {}
     errors: dict[str, float] = {}
     for column, names in shown.items():
-        own = [c for c in cells if c.scenario in names]
-        srcc[column] = float(fisher_mean([spearman(c.y, c.p) for c in own]))
-        errors[column] = float(np.mean([mse(c.y, c.p) for c in own]))
-    chosen = [c for c in cells if c.scenario in averaged]
-    average = average_ci(chosen, independent_classes=independent)
-    return Scores(srcc, errors, average, float(np.mean([mse(c.y, c.p) for c in chosen])))
-
-
-def _overall(
-    by_class: Mapping[str, Scores],
-    cells: list[Cell],
-    averaged: tuple[str, ...],
-    independent: bool,
-) -> Scores:
-    scenarios = next(iter(by_class.values())).srcc
-    chosen = [c for c in cells if c.scenario in averaged]
+        own = [r for r in cells if r.cell.scenario in names]
+        srcc[column] = float(fisher_mean([r.srcc for r in own]))
+        errors[column] = float(np.mean([mse(r.cell.y, r.cell.p) for r in own]))
+    inside = [r for r in cells if r.cell.scenario in averaged]
     return Scores(
-        srcc={s: float(fisher_mean([b.srcc[s] for b in by_class.values()])) for s in scenarios},
-        mse={s: float(np.mean([b.mse[s] for b in by_class.values()])) for s in scenarios},
-        average=average_ci(chosen, independent_classes=independent),
-        average_mse=float(np.mean([b.average_mse for b in by_class.values()])),
+        srcc=srcc,
+        mse=errors,
+        average=average_ci([r.cell for r in inside], independent_classes=independent),
+        average_mse=float(np.mean([mse(r.cell.y, r.cell.p) for r in inside])),
+        others=measures(inside, bounds, indices),
     )
 
 
-def _headline(cells: list[Cell], averaged: tuple[str, ...]) -> float:
-    return float(fisher_mean([spearman(c.y, c.p) for c in cells if c.scenario in averaged]))
+def _overall(by_class: Mapping[str, Scores], inside: Sequence[Ranked], independent: bool) -> Scores:
+    scenarios = next(iter(by_class.values())).srcc
+    return Scores(
+        srcc={s: float(fisher_mean([b.srcc[s] for b in by_class.values()])) for s in scenarios},
+        mse={s: float(np.mean([b.mse[s] for b in by_class.values()])) for s in scenarios},
+        average=average_ci([r.cell for r in inside], independent_classes=independent),
+        average_mse=float(np.mean([b.average_mse for b in by_class.values()])),
+        others=mean_measures([b.others for b in by_class.values()]),
+    )
+
+
+def _headline(inside: Sequence[Ranked]) -> float:
+    return float(fisher_mean([r.srcc for r in inside]))
 
 
 def _run_name(record: RunRecord) -> str:

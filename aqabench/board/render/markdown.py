@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from aqabench.board.render.lists import (
+    COSTS,
+    OTHERS,
+    cost_cells,
+    cost_headings,
+    hidden_cell,
+    hidden_lines,
+    other_cells,
+    other_headings,
+)
+from aqabench.board.render.notes import footnotes
 from aqabench.board.render.text import (
     DASH,
     correlation,
-    cost_cells,
-    cost_headings,
     count,
     duration,
-    footnotes,
     heading,
     limits,
     seeds,
@@ -44,22 +52,48 @@ def board_markdown(board: Leaderboard) -> str:
             for row in board.rows
         ),
     )
-    for title, field, show in (
-        ("Spearman", "srcc", correlation),
-        ("MSE (squared judge points)", "mse", squared_points),
+    shares = [
+        [name, "", *(hidden_cell(own, [column]) for column in board.columns)]
+        for name, own in hidden_lines(board).items()
+    ]
+    for title, field, show, above in (
+        ("Spearman", "srcc", correlation, shares),
+        ("MSE (squared judge points)", "mse", squared_points, []),
     ):
         lines += ["", f"## {title}", ""]
         lines += _table(
             ["method", "class", *board.columns],
             (
-                [row.name, name, *(show(getattr(scores, field)[s]) for s in board.columns)]
+                *above,
+                *(
+                    [row.name, name, *(show(getattr(scores, field)[s]) for s in board.columns)]
+                    for row in board.rows
+                    for name, scores in row.classes.items()
+                ),
+            ),
+        )
+    others = other_headings(board)
+    lines += ["", f"## {OTHERS}, mean over classes", ""]
+    lines += _table(
+        ["method", *others],
+        (
+            [row.name, *other_cells(board, row.overall.others if row.overall else None)]
+            for row in board.rows
+        ),
+    )
+    if len(board.classes) > 1:
+        lines += ["", f"## {OTHERS} by class", ""]
+        lines += _table(
+            ["method", "class", *others],
+            (
+                [row.name, name, *other_cells(board, scores.others)]
                 for row in board.rows
                 for name, scores in row.classes.items()
             ),
         )
     costs = cost_headings(board)
     if costs:
-        lines += ["", "## What missing streams cost, mean over classes", ""]
+        lines += ["", f"## {COSTS}", ""]
         rows = ([row.name, *cost_cells(board, row)] for row in board.rows)
         lines += _table(["method", *costs], rows)
     lines += ["", *(f"- {note}" for note in footnotes(board)), ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
@@ -14,15 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from aqabench.board.pairs import Pair
+from aqabench.board.render.lists import (
+    COSTS,
+    OTHERS,
+    cost_cells,
+    cost_headings,
+    hidden_cell,
+    hidden_lines,
+    other_cells,
+    other_headings,
+)
+from aqabench.board.render.notes import footnotes
 from aqabench.board.render.text import (
     DASH,
     breakable,
     correlation,
-    cost_cells,
-    cost_headings,
     count,
     duration,
-    footnotes,
     heading,
     limits,
     seeds,
@@ -37,12 +46,14 @@ NAME = 16
 """Columns of a method's name that the summary keeps whole."""
 INTERVAL = 13
 """Columns that an interval takes behind a number."""
+HEADING = 10
+"""Columns above which the words of a heading stand below each other."""
 ROOMY = 100
 """From this many columns on, every class of several methods has its interval beside it."""
 
 
 def print_board(board: Leaderboard, console: Console) -> None:
-    """Print the summary, Spearman and MSE by class and scenario, and the footnotes."""
+    """Print the summary, Spearman and MSE by class and scenario, other measures, footnotes."""
     console.print()
     console.print(Text(heading(board), style="bold"))
     console.print(_summary(board, console.width))
@@ -60,6 +71,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
                 lambda s, names: fisher_mean([s.srcc.get(n, math.nan) for n in names]),
                 correlation,
                 (average, average_of) if last else None,
+                hidden_lines(board),
             )
         )
     console.print(Text("MSE in squared judge points (lower is better)", style="italic"))
@@ -73,10 +85,16 @@ def print_board(board: Leaderboard, console: Console) -> None:
                 (average, lambda s: squared_points(s.average_mse)) if last else None,
             )
         )
+    console.print(Text(f"{OTHERS}, mean over classes", style="italic"))
+    cells = [other_cells(board, r.overall.others if r.overall else None) for r in board.rows]
+    for table in _lists(board, other_headings(board), cells, console.width):
+        console.print(table)
     costs = cost_headings(board)
     if costs:
-        console.print(Text("What missing streams cost, mean over classes", style="italic"))
-        console.print(_costs(board, costs))
+        console.print(Text(COSTS, style="italic"))
+        cells = [cost_cells(board, row) for row in board.rows]
+        for table in _lists(board, costs, cells, console.width):
+            console.print(table)
     if len(columns) < len(board.columns):
         note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
@@ -110,14 +128,31 @@ def _summary(board: Leaderboard, width: int) -> Table:
     return table
 
 
-def _costs(board: Leaderboard, headings: Sequence[str]) -> Table:
-    table = _table()
-    table.add_column("method", overflow="fold")
-    for name in headings:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in board.rows:
-        table.add_row(Text(breakable(row.name)), *cost_cells(board, row))
-    return table
+def _lists(
+    board: Leaderboard, headings: Sequence[str], cells: Sequence[Sequence[str]], width: int
+) -> list[Table]:
+    """Return the lines of all methods, cut into tables that fit below each other."""
+    titles = [textwrap.fill(name, HEADING, break_long_words=False) for name in headings]
+    needs = [
+        max(map(len, [*title.split("\n"), *(line[k] for line in cells)]))
+        for k, title in enumerate(titles)
+    ]
+    least = min(max(len(row.name) for row in board.rows), NAME)
+    parts: list[list[int]] = [[]]
+    for k in range(len(titles)):
+        if parts[-1] and least + 2 + sum(needs[i] + 2 for i in (*parts[-1], k)) > width:
+            parts.append([])
+        parts[-1].append(k)
+    tables = []
+    for part in parts:
+        table = _table()
+        table.add_column("method", overflow="fold", min_width=least)
+        for k in part:
+            table.add_column(titles[k], justify="right", no_wrap=True)
+        for row, line in zip(board.rows, cells, strict=True):
+            table.add_row(Text(breakable(row.name)), *(line[k] for k in part))
+        tables.append(table)
+    return tables
 
 
 def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
@@ -147,9 +182,14 @@ def _parts(
 
 def _need(board: Leaderboard, names: Iterable[str]) -> int:
     """Return how wide a grid of these columns will be."""
-    label = max(len(name) for name in (*board.classes, "method"))
-    headings = (max(len(part) for part in re.split("[=,]", name)) for name in names)
+    label = max(len(name) for name in (*board.classes, "method", *hidden_lines(board)))
+    headings = (max(map(len, _stacked(name).split("\n"))) for name in names)
     return label + 3 + sum(max(5, width) + 2 for width in (*headings, len("Average")))
+
+
+def _stacked(name: str) -> str:
+    """Return a heading in lines: kind, streams and rates below each other; a size in one."""
+    return name if re.fullmatch(r"\d+ of \d+", name) else re.sub("[=, ]", "\n", name)
 
 
 def _grid(
@@ -158,16 +198,22 @@ def _grid(
     values: Callable[[Scores, list[str]], float],
     show: Callable[[float], str],
     last: tuple[str, Callable[[Scores], str]] | None,
+    above: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Table:
     table = _table()
     several = len(board.rows) > 1
-    table.add_column("method" if several else "class", no_wrap=True)
+    # a name too long for what the numbers leave is broken, never they
+    labels = max(map(len, [*board.classes, *(above or {})])) + 2 * several
+    table.add_column("method" if several else "class", overflow="fold", min_width=labels)
     for name in (*columns, *([last[0]] if last else [])):
-        # a rate stands below its kind, the rates of several modalities below each other
-        table.add_column(name.replace("=", "\n").replace(",", "\n"), justify="right", no_wrap=True)
+        table.add_column(_stacked(name), justify="right", no_wrap=True)
+    for name, shares in (above or {}).items():
+        table.add_row(
+            name, *(hidden_cell(shares, names) for names in columns.values()), style="dim"
+        )
     for row in board.rows:
         if several:
-            table.add_row(Text(row.name, style="bold"))
+            table.add_row(Text(breakable(row.name), style="bold"))
         lines: list[tuple[str, Scores]] = list(row.classes.items())
         if row.overall is not None and len(lines) > 1:
             lines.append(("mean", row.overall))
