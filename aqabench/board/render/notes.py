@@ -57,12 +57,20 @@ def footnotes(board: Leaderboard) -> list[str]:
     return notes
 
 
+FEW = 16
+"""Columns up to which those that enter an average are named."""
+
+
 def _averaged(board: Leaderboard) -> str:
     """Return the columns that enter the average, with their numbers of draws."""
     draws = {
         column: sum(name in board.averaged for name in names)
         for column, names in board.columns.items()
     }
+    left_out = [column for column, count in draws.items() if not count]
+    if len(draws) > FEW:
+        rest = f" but {', '.join(left_out)}" if left_out else ""
+        return f"all {len(draws) - len(left_out)} columns{rest}, each with its draws"
     return ", ".join(c if n == 1 else f"{c} ({n} draws)" for c, n in draws.items() if n)
 
 

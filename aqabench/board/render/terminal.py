@@ -39,7 +39,7 @@ from aqabench.board.render.text import (
     squared_points,
 )
 from aqabench.board.table import Leaderboard, Row, Scores
-from aqabench.protocol.scenarios import subset_names
+from aqabench.protocol.scenarios import scenarios
 from aqabench.stats import fisher_mean
 
 NAME = 16
@@ -96,7 +96,7 @@ def print_board(board: Leaderboard, console: Console) -> None:
         for table in _lists(board, costs, cells, console.width):
             console.print(table)
     if len(columns) < len(board.columns):
-        note = "Subsets of one size are averaged to fit; each by itself: --format markdown."
+        note = "Columns of one size or kind are averaged to fit; each: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
     for note in footnotes(board):
         console.print(Text(f"  {note}", style="dim"))
@@ -156,15 +156,23 @@ def _lists(
 
 
 def _columns(board: Leaderboard, width: int) -> dict[str, list[str]]:
-    """Return heading -> columns: each by itself, or subsets by size where that is too wide."""
+    """Return heading -> columns: each by itself, or together where that is too wide.
+
+    Subsets come together by size, corruptions by kind.
+    """
     each = {name: [name] for name in board.columns}
     if _need(board, each) <= width:
         return each
-    shown = subset_names(board.asked.protocol, board.asked.dataset)
+    every = scenarios(board.asked.protocol, board.asked.dataset)
     narrow: dict[str, list[str]] = {}
-    for name in board.columns:
-        size = f"{sum(shown[name])} of {len(shown[name])}" if name in shown else name
-        narrow.setdefault(size, []).append(name)
+    for name, names in board.columns.items():
+        scenario = every[names[0]]
+        heading = name
+        if scenario.shown is not None:
+            heading = f"{sum(scenario.shown)} of {len(scenario.shown)}"
+        elif scenario.corrupted:
+            heading = scenario.spec.kind
+        narrow.setdefault(heading, []).append(name)
     return narrow
 
 
