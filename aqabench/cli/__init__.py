@@ -20,6 +20,8 @@ VERBS = {
     "check": "aqabench.cli.check",
     "data": "aqabench.cli.data",
     "protocol": "aqabench.cli.protocol",
+    "runs": "aqabench.cli.runs",
+    "index": "aqabench.cli.index",
     "completion": "aqabench.cli.completion",
 }
 INTERRUPTED = 130

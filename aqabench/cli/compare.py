@@ -80,13 +80,15 @@ def command(
     store = RunStore(store_folder) if store_folder else RunStore.default()
     if protocol is not None and protocol not in protocol_names():
         protocol = load_protocol(protocol).protocol.name
-    records = store.records(protocol)
-    conditions = by_condition(r for r in records if not classes or r.class_name in classes)
-    conditions = {
-        c: runs
-        for c, runs in conditions.items()
-        if data in (None, c.data_kind) and budget in (None, c.budget)
-    }
+    records = store.records(
+        protocol,
+        lambda run: (
+            (not classes or run.class_name in classes)
+            and data in (None, run.data_kind)
+            and budget in (None, run.budget)
+        ),
+    )
+    conditions = by_condition(records)
     known = {run.name for runs in conditions.values() for run in runs}
     if not known:
         raise UsageError(

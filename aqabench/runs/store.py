@@ -1,7 +1,9 @@
 """The store: one directory per run, readable without aqabench, never half a run.
 
 ``<root>/<protocol>/<method>/<key>/`` holds ``predictions.csv.gz``, ``metrics.jsonl`` and, written
-last by renaming it into place, ``record.json``: where that file is, the run is complete.
+last by renaming it into place, ``record.json``: where that file is, the run is complete.  Many
+records are read by way of the index (:mod:`aqabench.runs.index`), which changes nothing but the
+time it takes.
 """
 
 from __future__ import annotations
@@ -11,22 +13,29 @@ import io
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from pydantic import ValidationError
 
 from aqabench.disk import home, replace_file, storing
 from aqabench.errors import StoreError
+from aqabench.runs.index import Entry, Found, RunIndex, Summary, summary_of
+from aqabench.runs.places import RECORD, places, protocols
 from aqabench.runs.record import RunRecord
 
-RECORD, PREDICTIONS, METRICS = "record.json", "predictions.csv.gz", "metrics.jsonl"
+if TYPE_CHECKING:  # pandas takes longer to import than listing a store
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+PREDICTIONS, METRICS = "predictions.csv.gz", "metrics.jsonl"
 PROTOCOL = "protocol.yaml"
+LOCK, LOG, CHECKPOINT = ".lock", "log.txt", "checkpoint.pt"
+KEPT = (LOCK, LOG, CHECKPOINT)
+"""What a torn run keeps: who is at work on it, what it said, and how far it came."""
 COLUMNS = ("rule", "part", "scenario", "sample_id", "score", "prediction")
 
 
@@ -89,15 +98,38 @@ class RunStore:
         """Return where :meth:`keep_protocol` puts a protocol."""
         return self.root / name / PROTOCOL
 
-    def records(self, protocol: str | None = None) -> Iterator[RunRecord]:
+    def records(
+        self, protocol: str | None = None, where: Callable[[Summary], bool] | None = None
+    ) -> Iterator[RunRecord]:
         """Yield all records, of one protocol or of all, in the order of their paths.
+
+        Args:
+            protocol: only runs of this one.
+            where: only runs whose summary it says yes to.  The others' records are not parsed, and
+                those that the index knows are not even read.
 
         Raises:
             StoreError: a record is not one; names the file.
         """
-        pattern = f"{protocol or '*'}/*/*/{RECORD}"
-        for path in sorted(self.root.glob(pattern)):
-            yield _read_record(path)
+        for entry in RunIndex(self.root).entries(protocol, where):
+            try:
+                record = self._parsed(entry)
+            except FileNotFoundError:  # deleted since the folders were listed
+                continue
+            if where is None or entry.chosen or where(self._summary(entry.place, record)):
+                yield record
+
+    def summaries(self, protocol: str | None = None) -> Found:
+        """Return what is listed and filtered of all runs; see :meth:`RunIndex.summaries`."""
+        return RunIndex(self.root).summaries(protocol)
+
+    def protocols(self) -> list[str]:
+        """Return the names of the protocols that runs were begun under, sorted."""
+        return protocols(self.root)
+
+    def places(self, prefix: str = "") -> list[str]:
+        """Return ``protocol/method/key`` of the runs, whole or torn, whose keys begin like this."""
+        return [p for p in places(self.root) if p.rpartition("/")[2].startswith(prefix)]
 
     def predictions(self, record: RunRecord) -> pd.DataFrame:
         """Return the stored predictions of a finished run.
@@ -106,20 +138,7 @@ class RunStore:
             StoreError: the file is absent or damaged.
         """
         folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
-        path = folder / PREDICTIONS
-        try:
-            frame = pd.read_csv(path, dtype={"sample_id": str})
-        except (OSError, ValueError, EOFError) as error:
-            raise StoreError(
-                f"The predictions in {path} cannot be read ({error}). Delete the folder {folder} "
-                "and run the same 'aqabench run' again: only this run is repeated."
-            ) from error
-        if tuple(frame.columns) != COLUMNS:
-            raise StoreError(
-                f"{path} has the columns {', '.join(frame.columns)}, expected "
-                f"{', '.join(COLUMNS)}. Delete the folder {folder} and run again."
-            )
-        return frame
+        return read_predictions(folder / PREDICTIONS)
 
     def curve(self, record: RunRecord) -> list[dict[str, Any]]:
         """Return the looks of a run, in order."""
@@ -127,12 +146,31 @@ class RunStore:
         lines = (folder / METRICS).read_text().splitlines()
         return [json.loads(line) for line in lines]
 
+    def _parsed(self, entry: Entry) -> RunRecord:
+        try:
+            return RunRecord.model_validate_json(entry.text())
+        except FileNotFoundError:
+            raise
+        except (OSError, ValidationError):
+            return _read_record(self.root / entry.place / RECORD)  # the file has the last word
+
+    def _summary(self, place: str, record: RunRecord) -> Summary:
+        try:
+            return summary_of(place, record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_a_record(self.root / place / RECORD, error) from error
+
     def discard_torn(self, protocol: str, method: str, key: str) -> None:
-        """Remove what a killed process left of a run, so that it can be done again."""
+        """Remove what a killed process left of a run, so that it can be done again.
+
+        Its checkpoint stays: the run goes on from there.
+        """
         folder = self.directory(protocol, method, key)
         if folder.is_dir() and not (folder / RECORD).is_file():
             with storing(folder):
-                shutil.rmtree(folder)
+                for path in folder.iterdir():
+                    if path.name not in KEPT:
+                        path.unlink()
 
     def require_writable(self, need_bytes: int = 16 * 2**20) -> None:
         """Refuse to start runs whose results could not be kept.
@@ -165,6 +203,9 @@ def prediction_frame(
     predictions: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
     """Return (S * n) rows of predictions in the store's columns; ``predictions`` is (S, n)."""
+    import numpy as np
+    import pandas as pd
+
     names, samples = list(scenarios), list(ids)
     return pd.DataFrame(
         {
@@ -178,15 +219,43 @@ def prediction_frame(
     )
 
 
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Return the predictions in a file of the store.
+
+    Raises:
+        StoreError: the file is absent or damaged.
+    """
+    import pandas as pd
+
+    folder = path.parent
+    try:
+        frame = pd.read_csv(path, dtype={"sample_id": str})
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(
+            f"The predictions in {path} cannot be read ({error}). Delete the folder {folder} "
+            "and run the same 'aqabench run' again: only this run is repeated."
+        ) from error
+    if tuple(frame.columns) != COLUMNS:
+        raise StoreError(
+            f"{path} has the columns {', '.join(frame.columns)}, expected "
+            f"{', '.join(COLUMNS)}. Delete the folder {folder} and run again."
+        )
+    return frame
+
+
 def _read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path} is not a run record of this version ({first}). Move the folder "
-            f"{path.parent} away and type the same command again."
-        ) from error
+        raise _not_a_record(path, error) from error
+
+
+def _not_a_record(path: Path, error: Exception) -> StoreError:
+    first = str(error).splitlines()[0]
+    return StoreError(
+        f"{path} is not a run record of this version ({first}). Move the folder "
+        f"{path.parent} away and type the same command again."
+    )
 
 
 def _gzipped(text: str) -> bytes:

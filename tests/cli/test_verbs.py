@@ -11,7 +11,9 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.test_run import REAL
 
-VERBS = ("run", "compare", "list", "show", "check", "data", "completion")
+VERBS = (
+    "run", "compare", "list", "show", "check", "data", "protocol", "runs", "index", "completion",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)
