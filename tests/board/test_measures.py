@@ -29,6 +29,7 @@ from aqabench.protocol.scenarios import scenarios
 from aqabench.protocol.schema import AverageSpec, ClassSpec
 from aqabench.runs.record import Cost, Hidden, RunRecord
 from aqabench.runs.store import RunStore, prediction_frame
+from aqabench.stats import fisher_mean
 
 Predict = Callable[[str, str, int, np.ndarray], np.ndarray]
 """(class, scenario, seed, labels (n,)) -> predictions (n,)."""
