@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from aqabench.cli.compute import compute_options, numerics_of, require_here
+from aqabench.cli.executor import executor_options
 from aqabench.cli.options import METHOD, PROTOCOL, plugins_option, store_option
 from aqabench.errors import UsageError
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from aqabench.cli.executor import Executor
     from aqabench.data.source import Source
     from aqabench.method.card import Setting
     from aqabench.method.registry import Registry
@@ -50,12 +53,6 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method."
 )
 @click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Runs at once, a process for each. Default: as many as cores and memory allow.",
-)
-@click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
@@ -69,6 +66,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto draws bars in a terminal and writes plain lines elsewhere; json: a line per event.",
 )
+@compute_options
+@executor_options
 @store_option
 def command(
     plugins: tuple[Path, ...],
@@ -79,9 +78,12 @@ def command(
     classes: tuple[str, ...],
     seeds: int | None,
     settings: tuple[str, ...],
-    jobs: int | None,
     threads: int,
+    device: str,
+    precision: str,
+    track: tuple[str, ...],
     progress: str,
+    executor: Executor,
     store_folder: Path | None,
 ) -> int:
     """Train and score methods under a protocol, then print the leaderboard.
@@ -104,6 +106,7 @@ def command(
     from aqabench.protocol.schema import BUDGETS
     from aqabench.runs.plan import Question, make_plan
     from aqabench.runs.store import RunStore
+    from aqabench.runs.tracking import require_trackers
 
     # with --progress json the events have the standard output for themselves
     console = Console(stderr=progress == "json")
@@ -128,10 +131,12 @@ def command(
             f"Protocol {asked.protocol.name} has {len(asked.protocol.seeds)} seeds, {seeds} were "
             f"asked for. Type --seeds {len(asked.protocol.seeds)}, or add seeds to a copy of it."
         )
-    plan = make_plan(question, registry, methods, _settings(settings), chosen, classes)
+    require_trackers(track)
+    numerics = numerics_of(device, precision, executor)
+    plan = make_plan(question, registry, methods, _settings(settings), chosen, classes, numerics)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
-    outcome = _execute(plan, source, registry, store, jobs, threads, progress, console)
+    outcome = _execute(plan, source, registry, store, executor, threads, track, progress, console)
     condition = condition_of(outcome.records[0])
     board = build(asked, condition, by_condition(outcome.records)[condition], store)
     print_board(board, console)
@@ -144,12 +149,13 @@ def _execute(
     source: Source,
     registry: Registry,
     store: RunStore,
-    jobs: int | None,
+    executor: Executor,
     threads: int,
+    track: tuple[str, ...],
     progress: str,
     console: Console,
 ) -> Outcome:
-    """Do what is not stored, each run in a process of its own."""
+    """Do what is not stored, each run in a process of its own, here or elsewhere."""
     from aqabench.protocol.load import dump
     from aqabench.runs.resume import stored_outcome
 
@@ -157,20 +163,17 @@ def _execute(
     if outcome is not None:
         console.print(f"All {len(plan)} runs are stored already.", highlight=False)
         return outcome
+    require_here(plan, executor)
     store.require_writable()
     protocol = plan[0].question.protocol
     store.keep_protocol(protocol.name, dump(protocol))
     from aqabench.cli.display import display_for
-    from aqabench.runs.executors.local import execute_processes, usual_jobs
     from aqabench.runs.job import jobs_of
 
-    at_once = jobs or usual_jobs(threads)
     with display_for(progress, console, plan) as display:
         display.say("preparing the data")
         source.load()  # what is simulated is kept for the processes
-        return execute_processes(
-            jobs_of(plan, source.load, registry, store, threads), at_once, display
-        )
+        return executor(jobs_of(plan, source.load, registry, store, threads, track), display)
 
 
 def _settings(given: tuple[str, ...]) -> dict[str, Setting]:

@@ -7,7 +7,7 @@ scenario hides with NaN, so that a method that touches it fails loudly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,11 +74,10 @@ def withhold(batch: Batch, available: Tensor) -> Batch:
         available: (B, M) bool; what this scenario shows.  What did not exist stays missing.
     """
     shown = batch.available & available.to(batch.available)
-    nan = torch.tensor(float("nan"))
     return replace(
         batch,
         features={
-            m: torch.where(shown[:, k, None, None], x, nan)  # (B, T, D)
+            m: torch.where(shown[:, k, None, None], x, torch.nan)  # (B, T, D)
             for k, (m, x) in enumerate(batch.features.items())
         },
         available=shown,
@@ -255,15 +254,17 @@ class Split:
     ) -> Batch:
         at, valid = self.steps_of(rows, start, clip_length)
         index = (self.begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
-        padded = not bool(valid.all())
+        padded, lacking = not bool(valid.all()), (~available).any(0).tolist()
+        score = self.score[rows] if with_score else None
+        device = next(iter(self.flat.values())).device
+        index, valid, available = (x.to(device) for x in (index, valid, available))
         features = {}
         for k, (m, flat) in enumerate(self.flat.items()):
             x = flat.index_select(0, index).view(*valid.shape, -1).float()  # (B, T, D)
             if padded:
                 x.masked_fill_(~valid[..., None], 0.0)
-            absent = ~available[:, k]
-            if bool(absent.any()):
-                x[absent] = torch.nan
+            if lacking[k]:
+                x.masked_fill_(~available[:, k, None, None], torch.nan)
             features[m] = x
         return Batch(
             ids=tuple(self.ids[int(i)] for i in rows),
@@ -271,9 +272,23 @@ class Split:
             available=available,
             observed=valid[:, :, None] & available[:, None, :],
             valid=valid,
-            score=self.score[rows] if with_score else None,
+            score=None if score is None else score.to(device),
             groups={k: tuple(v[int(i)] for i in rows) for k, v in self.groups.items()},
         )
+
+
+def keep_resident(splits: Iterable[Split], device: torch.device) -> None:
+    """Move the features of splits to a device, where their batches are then cut.
+
+    What several splits of a feature set share is moved once.
+    """
+    moved: dict[tuple[int, torch.Size], Tensor] = {}
+    for split in splits:
+        for m, flat in split.flat.items():
+            key = flat.data_ptr(), flat.shape
+            if key not in moved:
+                moved[key] = flat.to(device)
+            split.flat[m] = moved[key]
 
 
 def _chunks(order: Tensor, size: int) -> list[Tensor]:

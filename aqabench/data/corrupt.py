@@ -73,8 +73,8 @@ def damaged_batches(
                 x = _revalued(split, damage, moments, m, rows, at, batch.features[m])
             else:
                 x = _retimed(split, damage, m, rows, at)
-            x.masked_fill_(~valid[..., None], 0.0)
-            x[~split.available[rows, split.modalities.index(m)]] = torch.nan
+            x.masked_fill_(~valid[..., None].to(x.device), 0.0)
+            x[~split.available[rows, split.modalities.index(m)].to(x.device)] = torch.nan
             damaged[m] = x  # (B, T, D)
         yield damaged
 
@@ -93,14 +93,15 @@ def _revalued(
     if damage.kind == "scale":
         return mean + damage.level * (x - mean)
     if damage.kind == "channels":
-        return torch.where(torch.from_numpy(table)[rows, None], x, mean)
-    noise = torch.empty_like(x)
+        kept = torch.from_numpy(table)[rows, None].to(x.device)  # (B, 1, D)
+        return torch.where(kept, x, mean)
+    noise = torch.empty(x.shape)
     for i, row in enumerate(rows.tolist()):
         length = int(split.lengths[row])
         drawn = torch.from_numpy(normal_noise(int(table[row]), length * x.shape[2]))
         shown = at[i].clamp_max(length - 1)  # (T,)
         torch.index_select(drawn.view(length, -1), 0, shown, out=noise[i])  # (T, D)
-    return noise.mul_(damage.level * moments.spread[modality]).add_(x)
+    return noise.to(x.device).mul_(damage.level * moments.spread[modality]).add_(x)
 
 
 def _retimed(split: Split, damage: Damage, modality: str, rows: Tensor, at: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ def _retimed(split: Split, damage: Damage, modality: str, rows: Tensor, at: Tens
         begin, count = own[:, :1], own[:, 1:]  # (B, 1) both
         at = torch.where((at >= begin) & (at < begin + count), begin - 1, at)
     clip = torch.minimum(at, split.lengths[rows, None] - 1)
-    return split.flat[modality][split.begin[rows, None] + clip].float()
+    flat = split.flat[modality]
+    return flat[(split.begin[rows, None] + clip).to(flat.device)].float()
 
 
 def _check(split: Split, damage: Damage) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from aqabench.data.features import FeatureSet
 from aqabench.errors import AqabenchError, StoreError
-from aqabench.method.base import FitContext, Task
+from aqabench.method.base import FitContext, Progress, Task
 from aqabench.method.registry import Registry
 from aqabench.protocol.scenarios import (
     all_subsets,
@@ -33,7 +33,9 @@ from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import Cost, RunRecord
 from aqabench.runs.resume import Outcome, finished
 from aqabench.runs.store import CHECKPOINT, RunStore, prediction_frame
+from aqabench.runs.tracking import Tracking
 from aqabench.train.checkpoint import Checkpoint
+from aqabench.train.device import Compute, computing, place
 from aqabench.train.evaluate import Looks, Part
 from aqabench.train.inference import inference_cost
 
@@ -71,9 +73,22 @@ def execute(
 
 
 def do_run(
-    spec: RunSpec, data: FeatureSet, registry: Registry, store: RunStore, listener: Listener
+    spec: RunSpec,
+    data: FeatureSet,
+    registry: Registry,
+    store: RunStore,
+    listener: Listener,
+    track: Sequence[str] = (),
 ) -> tuple[RunRecord, bool]:
     """Train and score one run and store it, unless another process has just done so.
+
+    Args:
+        spec: the run.
+        data: the features.
+        registry: where the methods come from.
+        store: where the record goes.
+        listener: told of every step.
+        track: experiment trackers that watch it.
 
     Returns:
         Its record, and whether it was stored by somebody else meanwhile.
@@ -88,11 +103,16 @@ def do_run(
         if stored is not None:
             return stored, True
         store.discard_torn(protocol.name, spec.method, spec.key)
-        return _run(spec, data, registry, store, listener), False
+        return _run(spec, data, registry, store, listener, track), False
 
 
 def _run(
-    spec: RunSpec, data: FeatureSet, registry: Registry, store: RunStore, listener: Listener
+    spec: RunSpec,
+    data: FeatureSet,
+    registry: Registry,
+    store: RunStore,
+    listener: Listener,
+    track: Sequence[str],
 ) -> RunRecord:
     protocol = spec.question.protocol
     card = registry.get(spec.method).card
@@ -120,7 +140,13 @@ def _run(
         "started": started,
     }
     try:
-        looks, cost, balance = _fit(spec, parts, registry, store, listener)
+        with (
+            computing(spec.numerics) as compute,
+            Tracking(track, spec, store.root) as tracking,
+        ):
+            common["environment"] |= compute.facts()
+            looks, cost, balance = _fit(spec, parts, registry, store, listener, compute, tracking)
+            tracking.cost(cost)
     except StoreError:
         raise
     except Exception as error:
@@ -149,8 +175,11 @@ def _fit(
     registry: Registry,
     store: RunStore,
     listener: Listener,
+    compute: Compute,
+    tracking: Tracking,
 ) -> tuple[Looks, Cost, float | None]:
     dataset, budget = spec.question.dataset, spec.question.budget
+    parts = place(parts, compute.device)
     train = parts["train"].split
     task = Task(
         dataset=dataset.name,
@@ -169,14 +198,20 @@ def _fit(
     looking = Stopwatch()
 
     def look(epoch: int) -> None:
+        seen = len(looks.curve)
         with looking.running():
             looks(epoch)
+        tracking.looked(epoch, looks.curve[seen:])
         listener.run_looked(spec, epoch, looks.compared_by)
 
     fitting = Stopwatch()
 
+    def report(progress: Progress) -> None:
+        tracking.report(progress)
+        listener.run_progress(spec, progress)
+
     def outside() -> dict[str, Any]:
-        seconds = {"fitting": fitting.total, "looking": looking.total}
+        seconds = {"fitting": fitting.total - tracking.seconds, "looking": looking.total}
         return {"looks": looks.state(), **seconds}
 
     def restore(state: dict[str, Any]) -> None:
@@ -188,22 +223,25 @@ def _fit(
         seed=spec.seed,
         steps=budget.steps,
         evaluations=budget.evaluations,
-        report=lambda progress: listener.run_progress(spec, progress),
+        report=report,
         look=look,
+        compute=compute,
         checkpoint=Checkpoint(folder / CHECKPOINT, outside, restore),
     )
     energy = EnergyMeter()
     with fitting.running():
         method.fit(train, context)
-    joules = energy.joules()
+    # the counters know nothing of a graphics card
+    joules = energy.joules() if compute.device.type == "cpu" else None
     shown = looks.batches("test")[0]
     each = inference_cost(method, shown, all_subsets(spec.question.protocol, dataset))
     cost = Cost(
         parameters=method.parameters(),
-        fit_seconds=fitting.total - looking.total,
+        fit_seconds=fitting.total - looking.total - tracking.seconds,
         look_seconds=looking.total,
         peak_memory_bytes=peak_memory_bytes(),
-        device=str(context.device),
+        device=str(compute.device),
+        gpu_memory_bytes=compute.peak_bytes(),
         threads=torch.get_num_threads(),
         flops=dict(each.flops),
         milliseconds=dict(each.milliseconds),

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 from aqabench.protocol.scenarios import scenarios
+from aqabench.runs.claim import claim_soon
 from aqabench.runs.env import environment
 from aqabench.runs.job import Job
 from aqabench.runs.record import RunRecord
+from aqabench.runs.resume import finished
 from aqabench.runs.store import LOG
 
 __all__ = ["record_failure"]
 
 LOG_LINES = 40
-"""Last lines of what the process said that are kept."""
+LOG_BYTES = 16 * 2**10
+"""How much is kept of the end of what the process said."""
+PATIENCE = 2.0
+"""Seconds that a dying process may hold its run."""
 
 
-def record_failure(job: Job, reason: str) -> RunRecord:
+def record_failure(job: Job, reason: str, quote_log: bool) -> RunRecord:
     """Store and return the record of a run whose process could not write one.
+
+    Where another process is at the run already, nothing is stored: that one has the word.
 
     Args:
         job: the run.
         reason: one sentence for the board.
+        quote_log: keep the end of its log; otherwise that is of an earlier process.
+
+    Returns:
+        The record; of a run that was finished all the same, that one.
 
     Raises:
         StoreError: the store cannot be written.
@@ -30,13 +42,11 @@ def record_failure(job: Job, reason: str) -> RunRecord:
     protocol, dataset = spec.question.protocol, spec.question.dataset
     card = job.registry.get(spec.method).card
     assert card is not None
-    log = job.folder / LOG
-    said = log.read_text(errors="replace").splitlines() if log.is_file() else []
     record = RunRecord(
         key=spec.key,
         status="failed",
         error=reason,
-        traceback="\n".join(said[-LOG_LINES:]),
+        traceback=_end_of(job.folder / LOG) if quote_log else "",
         identity=spec.identity,
         dataset=dataset.name,
         protocol_version=protocol.version,
@@ -47,5 +57,21 @@ def record_failure(job: Job, reason: str) -> RunRecord:
         environment=environment(),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    job.store.write(record, None, [])
+    with claim_soon(job.folder, PATIENCE) as held:
+        done = finished(spec, job.store)
+        if done is not None:
+            return done
+        if held:
+            job.store.write(record, None, [])
     return record
+
+
+def _end_of(log: Path) -> str:
+    """Return the last lines of a log, however large it is."""
+    try:
+        with log.open("rb") as file:
+            file.seek(-min(LOG_BYTES, log.stat().st_size), 2)
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:  # it said nothing, or nothing can be read here
+        return ""
+    return "\n".join(lines[-LOG_LINES:])

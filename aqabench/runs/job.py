@@ -33,6 +33,7 @@ class Job:
         store: where the record goes.
         threads: of torch.
         home: the folder of everything aqabench keeps.
+        track: experiment trackers that watch it.
     """
 
     spec: RunSpec
@@ -42,6 +43,7 @@ class Job:
     store: RunStore
     threads: int
     home: Path
+    track: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -51,18 +53,26 @@ class Job:
 
 
 def jobs_of(
-    plan: Sequence[RunSpec], load: Loader, registry: Registry, store: RunStore, threads: int
+    plan: Sequence[RunSpec],
+    load: Loader,
+    registry: Registry,
+    store: RunStore,
+    threads: int,
+    track: tuple[str, ...] = (),
 ) -> list[Job]:
     """Return a job for each run of a plan."""
     root = RunStore(store.root.absolute())
     return [
-        Job(spec, number, load, registry, root, threads, home().absolute())
+        Job(spec, number, load, registry, root, threads, home().absolute(), track)
         for number, spec in enumerate(plan, 1)
     ]
 
 
-def run_job(job: Job, listener: Listener) -> None:
+def run_job(job: Job, listener: Listener) -> bool:
     """Do a job in this process; its record is in the store afterwards.
+
+    Returns:
+        Whether another process stored it meanwhile.
 
     Raises:
         AqabenchError: the data or the store are not usable, which other runs will meet as well.
@@ -73,4 +83,4 @@ def run_job(job: Job, listener: Listener) -> None:
     from aqabench.runs.execute import do_run
 
     torch.set_num_threads(job.threads)
-    do_run(job.spec, job.load(), job.registry, job.store, listener)
+    return do_run(job.spec, job.load(), job.registry, job.store, listener, job.track)[1]

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 
-if TYPE_CHECKING:
-    from aqabench.train.context import Progress
+__all__ = ["Listener", "Progress"]
+
+
+class Progress(Protocol):
+    """How far a run has come; :class:`aqabench.train.context.Progress` for who has no torch."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the step, from 1."""
+
+    @property
+    def loss(self) -> Mapping[str, float]:
+        """Of the step, by term."""
 
 
 class Listener(Protocol):

@@ -93,8 +93,12 @@ class RunSpec:
     def label(self) -> str:
         """What people call the run."""
         fold = "" if self.fold is None else f" fold {self.fold}"
-        name = row_name(self.method, self.overrides)
-        return f"{name} {self.class_name} seed {self.seed}{fold}"
+        return f"{self.row} {self.class_name} seed {self.seed}{fold}"
+
+    @property
+    def row(self) -> str:
+        """The row of a board that it belongs to."""
+        return row_name(self.method, self.overrides)
 
 
 def make_plan(

@@ -26,6 +26,9 @@ class Cost(BaseModel):
     look_seconds: float = Field(description="Wall time of scoring val and test, all looks.")
     peak_memory_bytes: int = Field(description="Largest resident size of the process so far.")
     device: str
+    gpu_memory_bytes: int | None = Field(
+        default=None, description="Most memory that tensors had on a graphics card; None without."
+    )
     threads: int
     flops: dict[str, int] = Field(
         default_factory=dict, description="Subset -> operations per sample; 2 per multiply-add."
@@ -65,7 +68,8 @@ class RunRecord(BaseModel):
     title: str = Field(description="The method's name in tables.")
     opt_outs: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(
-        default_factory=dict, description="Settings given by hand; they make a row of their own."
+        default_factory=dict,
+        description="Settings, and numerics, given by hand; they make a row of their own.",
     )
     scenarios: tuple[str, ...]
     selected_epochs: dict[str, int] = Field(default_factory=dict)

@@ -113,7 +113,7 @@ def _whole(method: Method, part: Part, batches: Sequence[Batch]) -> Array:
     masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
     exists = part.split.available
     empty = ~(masks & exists).any(-1)  # (S, n)
-    shown = torch.where(empty[..., None], exists, masks)
+    shown = torch.where(empty[..., None], exists, masks).to(batches[0].available.device)
     found, first = [], 0
     for batch in batches:
         scores = method.predict_scenarios(batch, shown[:, first : first + len(batch)])

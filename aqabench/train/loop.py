@@ -18,6 +18,7 @@ from aqabench.data.batch import Batch, Split
 from aqabench.errors import MethodError
 from aqabench.train.balance import StreamBalance
 from aqabench.train.context import FitContext, Progress
+from aqabench.train.device import Compute
 
 if TYPE_CHECKING:
     from aqabench.method.base import TorchMethod
@@ -56,8 +57,9 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
         StreamBalance(method.projections()),
         context.generator("batches"),
         context.generator("masks"),
+        context.compute,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=context.compute.generators):
         torch.manual_seed(context.generator("dropout").initial_seed())
         saved = context.checkpoint.load() if context.checkpoint else None
         if saved is not None:
@@ -89,6 +91,7 @@ class _State:
     balance: StreamBalance
     batches: torch.Generator
     masks: torch.Generator
+    compute: Compute
     epoch: int = 0
     step: int = 0
 
@@ -100,7 +103,7 @@ class _State:
             "balance": self.balance.epochs,
             "batches": self.batches.get_state(),
             "masks": self.masks.get_state(),
-            "dropout": torch.get_rng_state(),
+            "dropout": self.compute.random_state(),
             "epoch": self.epoch,
             "step": self.step,
         }
@@ -112,19 +115,25 @@ class _State:
         self.balance.epochs = saved["balance"]
         self.batches.set_state(saved["batches"])
         self.masks.set_state(saved["masks"])
-        torch.set_rng_state(saved["dropout"])
+        self.compute.set_random_state(saved["dropout"])
         self.epoch, self.step = saved["epoch"], saved["step"]
 
 
 def _step(method: TorchMethod, batch: Batch, state: _State) -> dict[str, float]:
     method.net.train()
-    terms = method.loss(batch, state.masks)
+    with state.compute.autocast():
+        terms = method.loss(batch, state.masks)
     if not terms:  # no sample of the batch has what the method reads
         state.balance.add(learned=False)
+        state.optimiser.zero_grad(set_to_none=True)
+        state.optimiser.step()  # changes nothing, but the schedule expects it
         return {}
-    total = torch.stack([term.reshape(()) for term in terms.values()]).sum()
-    values = {name: float(term.detach()) for name, term in terms.items()}
-    if not math.isfinite(float(total.detach())):
+    each = torch.stack([term.float().reshape(()) for term in terms.values()])
+    total = each.sum()
+    # one copy: a graphics card would be waited for at each
+    *own, summed = torch.cat([each, total[None]]).tolist()
+    values = dict(zip(terms, own, strict=True))
+    if not math.isfinite(summed):
         raise MethodError(
             f"The loss of {method.card.name} is not finite at step {state.step}: "
             + ", ".join(f"{name} = {value:.4g}" for name, value in values.items())

@@ -51,12 +51,3 @@ def display_for(progress: str, console: Console, plan: Sequence[RunSpec]) -> Dis
     from aqabench.cli.display.plain import PlainLines
 
     return PlainLines(console, plan)
-
-
-def ending(record_status: str, error: str, was_stored: bool, seconds: float) -> str:
-    """Return in words how a run ended."""
-    if was_stored:
-        return "stored already"
-    if record_status == "failed":
-        return f"FAILED: {error}"
-    return f"done in {seconds:.0f} s"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from aqabench.runs.listener import Progress
     from aqabench.runs.plan import RunSpec
     from aqabench.runs.record import RunRecord
-    from aqabench.train.context import Progress
 
 
 class EventLines:
@@ -46,14 +47,14 @@ class EventLines:
         self._write("waits", spec)
 
     def run_progress(self, spec: RunSpec, progress: Progress) -> None:
-        """Write ``step``, ``steps``, ``epoch`` and ``loss`` by term."""
+        """Write ``step``, ``steps``, ``epoch`` and ``loss`` by term; null is no number."""
         self._write(
             "progress",
             spec,
             step=progress.step,
             steps=progress.steps,
             epoch=progress.epoch,
-            loss=dict(progress.loss),
+            loss={name: _number(value) for name, value in progress.loss.items()},
         )
 
     def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
@@ -69,3 +70,8 @@ class EventLines:
         line = {"event": event, "time": round(time.time(), 3), **run, **values}
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
+
+
+def _number(value: float) -> float | None:
+    """Return what JSON has a word for."""
+    return value if math.isfinite(value) else None

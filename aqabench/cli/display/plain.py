@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from aqabench.cli.display import ending
+from aqabench.cli.display.endings import Endings, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from aqabench.runs.listener import Progress
     from aqabench.runs.plan import RunSpec
     from aqabench.runs.record import RunRecord
-    from aqabench.train.context import Progress
 
 EVERY = 15.0
 """Seconds between lines of one run."""
@@ -25,10 +25,9 @@ class PlainLines:
 
     def __init__(self, console: Console, plan: Sequence[RunSpec]) -> None:
         """Write to a console."""
-        self._console, self._total = console, len(plan)
-        self._began: dict[str, float] = {}
+        self._console = console
+        self._endings = Endings(len(plan), self._line)
         self._said: dict[str, float] = {}
-        self._ended = 0
 
     def __enter__(self) -> Self:
         """Nothing to set up."""
@@ -40,7 +39,8 @@ class PlainLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to clean up."""
+        """Say what is left to say."""
+        self._endings.sum_up()
 
     def say(self, what: str) -> None:
         """Write a line."""
@@ -48,7 +48,8 @@ class PlainLines:
 
     def run_started(self, spec: RunSpec, number: int, total: int) -> None:
         """Take the time."""
-        self._began[spec.key] = self._said[spec.key] = time.monotonic()
+        self._endings.started(spec)
+        self._said[spec.key] = time.monotonic()
 
     def run_waits(self, spec: RunSpec) -> None:
         """Say for whom."""
@@ -57,12 +58,13 @@ class PlainLines:
     def run_progress(self, spec: RunSpec, progress: Progress) -> None:
         """Write a line now and then."""
         now = time.monotonic()
-        if now - self._said[spec.key] > EVERY:
+        if now - self._said[spec.key] > EVERY and progress.step > 0:
             self._said[spec.key] = now
-            left = (now - self._began[spec.key]) * (progress.steps / progress.step - 1)
+            left = self._endings.seconds(spec) * (progress.steps / progress.step - 1)
             self._line(
-                f"[{self._ended}/{self._total}] {spec.label}: step {progress.step} of "
-                f"{progress.steps}, loss {sum(progress.loss.values()):.3f}, {left:.0f} s left"
+                f"[{self._endings.count}/{self._endings.total}] {spec.label}: step "
+                f"{progress.step} of {progress.steps}, loss {sum(progress.loss.values()):.3f}, "
+                f"{duration(max(0.0, left))} left"
             )
 
     def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
@@ -70,10 +72,7 @@ class PlainLines:
 
     def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
         """Write how it ended."""
-        self._ended += 1
-        seconds = time.monotonic() - self._began.get(spec.key, time.monotonic())
-        how = ending(record.status, record.error, was_stored, seconds)
-        self._line(f"[{self._ended}/{self._total}] {spec.label}: {how}")
+        self._endings.ended(spec, record, was_stored)
 
     def _line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

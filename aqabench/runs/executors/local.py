@@ -12,41 +12,36 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
 
 from aqabench import errors
 from aqabench.errors import AqabenchError
+from aqabench.runs.claim import claimed
 from aqabench.runs.cost import available_bytes
+from aqabench.runs.executors.worker import SERVER_GONE, nothing, work
 from aqabench.runs.failure import record_failure
-from aqabench.runs.job import Job, run_job
+from aqabench.runs.job import Job
 from aqabench.runs.listener import Listener
-from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 from aqabench.runs.resume import Outcome, finished
-from aqabench.runs.store import LOG
-
-if TYPE_CHECKING:
-    from aqabench.train.context import Progress
 
 __all__ = ["execute_processes", "usual_jobs"]
 
-REPORTS_PER_SECOND = 5
 GRACE = 5.0
-"""Seconds that a process which is told to end may take."""
-STOPPED = 3
-"""Exit code of a process that met an error which other runs will meet as well."""
-
-
+"""Seconds that a process which is told to end, or has done its run, may take."""
+PRELOADED = ["aqabench.runs.execute", "torch._dynamo"]
+"""What every run needs; torch's optimisers load the second, and it takes as long as torch."""
 RUN_BYTES = 3 * 2**29
 """Memory that a run of the largest network may need, when the number of jobs is chosen."""
+THREADS_BY = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What numpy's libraries read their number of threads from, when they are loaded."""
 
 
 def usual_jobs(threads: int) -> int:
@@ -55,19 +50,45 @@ def usual_jobs(threads: int) -> int:
     return max(1, min((cores or 1) // threads, available_bytes() // RUN_BYTES))
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A sign of life as it comes out of a pipe."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: Mapping[str, float]
+
+
 @dataclass
 class _Worker:
-    """A process at work, and our end of the pipe to it."""
+    """A process at work, our end of the pipe to it, and what it has said.
+
+    Attributes:
+        job: what it does.
+        process: it.
+        pipe: closed once it has nothing more to say.
+        logs: its words go to the run's log.
+        done: when it had done its run, by the monotonic clock.
+        was_stored: another process did the run.
+        crash: an error that nobody foresaw.
+        error: class and message of one that other runs will meet as well.
+    """
 
     job: Job
     process: BaseProcess
     pipe: Connection
+    logs: bool = False
+    done: float | None = None
     was_stored: bool = False
+    crash: str = ""
     error: tuple[str, str] | None = None
 
 
 def execute_processes(jobs: Sequence[Job], at_once: int, listener: Listener) -> Outcome:
     """Do the jobs that are not done yet, ``at_once`` at a time.
+
+    What another command is doing on the same store comes last, and its results are taken.
 
     Args:
         jobs: of one plan, in its order.
@@ -82,49 +103,120 @@ def execute_processes(jobs: Sequence[Job], at_once: int, listener: Listener) -> 
             stopped and lost, those that were finished are kept.
     """
     records: dict[int, RunRecord] = {}
+
+    def ended(job: Job, record: RunRecord, was_stored: bool) -> None:
+        records[job.number] = record
+        listener.run_ended(job.spec, record, was_stored)
+
     waiting: deque[Job] = deque()
     for job in jobs:
         stored = finished(job.spec, job.store)
         if stored is None:
             waiting.append(job)
         else:
-            records[job.number] = stored
-            listener.run_ended(job.spec, stored, True)
-    context = _context()
+            ended(job, stored, True)
+    if not waiting:
+        return Outcome(tuple(records[number] for number in sorted(records)))
     workers: list[_Worker] = []
+    context = _context(waiting[0].threads)
     try:
         while waiting or workers:
             while waiting and len(workers) < at_once:
-                job = waiting.popleft()
+                job = _next(waiting)
+                stored = finished(job.spec, job.store)  # by another command, since we looked
+                if stored is not None:
+                    ended(job, stored, True)
+                    continue
                 listener.run_started(job.spec, job.number, len(jobs))
-                workers.append(_start(job, context))
-            for worker in _heard(workers, listener):
+                try:
+                    with _undisturbed():
+                        workers.append(_start(job, context))
+                except (OSError, EOFError) as error:
+                    reason = f"No process could be started for it ({error})."
+                    ended(job, record_failure(job, reason, quote_log=False), False)
+            for worker in _heard(workers, listener) if workers else ():
                 workers.remove(worker)
-                record = _result(worker)
-                records[worker.job.number] = record
-                listener.run_ended(worker.job.spec, record, worker.was_stored)
+                ended(worker.job, _result(worker), worker.was_stored)
     finally:
         _stop(workers)
     return Outcome(tuple(records[number] for number in sorted(records)))
 
 
-def _context() -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
+def _next(waiting: deque[Job]) -> Job:
+    """Take the first job that nobody is at; the first of all if there is none."""
+    job = next((job for job in waiting if not claimed(job.folder)), waiting[0])
+    waiting.remove(job)
+    return job
+
+
+def _context(threads: int) -> BaseContext:
+    """Return what starts processes; its server is running and has imported what they need.
+
+    Raises:
+        AqabenchError: it cannot be started.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["aqabench.runs.execute"])
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=nothing)
+    try:
+        resource_tracker.ensure_running()  # which the server needs, and which ends _undisturbed
+        with _undisturbed(), _threads_of_libraries(threads):
+            forkserver.ensure_running()
+        with _plain_main():
+            process.start()  # waits for the server; Ctrl-C ends that, and the server with us
+    except (OSError, EOFError) as error:
+        raise AqabenchError(
+            f"No processes can be started here ({error or 'the first one ended at once'}). Free "
+            "some memory or end other programs, then type the same command again."
+        ) from error
+    process.join()
     return context
 
 
 def _start(job: Job, context: BaseContext) -> _Worker:
+    """Start the process of a run.
+
+    Raises:
+        OSError, EOFError: the system has no memory or no processes left.
+    """
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(  # type: ignore[attr-defined]
-        target=_work, args=(job, theirs), name=job.spec.label, daemon=True
+        target=work, args=(job, theirs), name=job.spec.label
     )
-    with _plain_main():
-        process.start()
-    theirs.close()
+    try:
+        with _plain_main():
+            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return _Worker(job, process, ours)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put Ctrl-C off: what is half started cannot be stopped."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _threads_of_libraries(threads: int) -> Iterator[None]:
+    """Set what a process that is started here reads when it loads numpy."""
+    before = {name: os.environ.get(name) for name in THREADS_BY}
+    os.environ.update(dict.fromkeys(THREADS_BY, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -145,62 +237,80 @@ def _plain_main() -> Iterator[None]:
 
 def _heard(workers: Sequence[_Worker], listener: Listener) -> list[_Worker]:
     """Wait for news, pass them on, and return the workers that have ended."""
-    ready = wait([w.pipe for w in workers] + [w.process.sentinel for w in workers])
+    sources = [w.process.sentinel for w in workers]
+    pipes = [w.pipe for w in workers if not w.pipe.closed]
+    ready = wait([*pipes, *sources], GRACE if any(w.done is not None for w in workers) else None)
     ended = []
     for worker in workers:
-        if worker.pipe in ready or worker.process.sentinel in ready:
-            _listen(worker, listener)
         if worker.process.sentinel in ready:
             worker.process.join()
-            _listen(worker, listener)  # what came between the last look and the end
             ended.append(worker)
+        if not worker.pipe.closed:
+            _listen(worker, listener)
+        if worker.done is not None and time.monotonic() - worker.done > GRACE:
+            worker.process.kill()  # its record is stored; a thread of the method keeps it
     return ended
 
 
 def _listen(worker: _Worker, listener: Listener) -> None:
+    """Pass on all that a worker has said so far."""
     spec = worker.job.spec
-    with contextlib.suppress(EOFError, OSError):
-        while worker.pipe.poll():
+    while True:
+        try:
+            if not worker.pipe.poll():
+                return
             word, *rest = worker.pipe.recv()
-            match word:
-                case "progress":
-                    listener.run_progress(spec, rest[0])
-                case "looked":
-                    listener.run_looked(spec, rest[0], rest[1])
-                case "waits":
-                    worker.was_stored = True
-                    listener.run_waits(spec)
-                case "error":
-                    worker.error = (rest[0], rest[1])
+        except (EOFError, OSError):  # the end, or half a message of a process that was killed
+            worker.pipe.close()
+            return
+        match word:
+            case "progress":
+                listener.run_progress(spec, _Step(*rest))
+            case "looked":
+                listener.run_looked(spec, *rest)
+            case "waits":
+                listener.run_waits(spec)
+            case "logs":
+                worker.logs = True
+            case "done":
+                worker.done, worker.was_stored = time.monotonic(), rest[0]
+            case "error":
+                worker.error = (rest[0], rest[1])
+            case "crash":
+                worker.crash = rest[0]
 
 
 def _result(worker: _Worker) -> RunRecord:
     """Return the record that a worker left, or write one that says how it died."""
     worker.pipe.close()
-    job, code = worker.job, worker.process.exitcode
     if worker.error is not None:
-        raise _relayed(*worker.error)
+        name, message = worker.error
+        raise getattr(errors, name, AqabenchError)(message)
+    job = worker.job
     record = job.store.find(job.spec.question.protocol.name, job.spec.method, job.spec.key)
-    if record is not None and code == 0:
+    if record is not None and (worker.done is not None or record.status == "finished"):
         return record
-    return record_failure(job, _how(code))
+    return record_failure(job, worker.crash or _how(worker.process.exitcode), worker.logs)
 
 
 def _how(code: int | None) -> str:
     """Say how a process ended."""
-    if code is not None and code < 0:
+    if code == SERVER_GONE:
+        return "Its process was lost, because the one that starts all others was ended."
+    if code is None or code >= 0:
+        return f"Its process ended with exit code {code} before the run was done."
+    try:
         name = signal.Signals(-code).name
-        more = ", which is how a system that is out of memory ends one" if code == -9 else ""
-        return f"Its process was ended by {name}{more}."
-    return f"Its process ended with exit code {code} and left no record."
-
-
-def _relayed(name: str, message: str) -> AqabenchError:
-    """Return the error of a worker as if it had happened here."""
-    kind = getattr(errors, name, AqabenchError)
-    error: AqabenchError = kind.__new__(kind)
-    Exception.__init__(error, message)
-    return error
+    except ValueError:
+        name = f"signal {-code}"
+    more = {
+        "SIGKILL": ", which is how a system that is out of memory ends one",
+        "SIGSEGV": ": a crash in compiled code",
+        "SIGABRT": ": compiled code gave up",
+        "SIGBUS": ": a file that it had mapped has become shorter, or the disk is full",
+        "SIGILL": ": compiled code is made for another processor",
+    }
+    return f"Its process was ended by {name}{more.get(name, '')}."
 
 
 def _stop(workers: Sequence[_Worker]) -> None:
@@ -208,70 +318,11 @@ def _stop(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
     deadline = time.monotonic() + GRACE
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.exitcode is None:
+    try:
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    finally:  # also when Ctrl-C is pressed again
+        for worker in workers:
             worker.process.kill()
             worker.process.join()
-        worker.pipe.close()
-
-
-class _Pipe:
-    """A listener in the worker that tells the one in the parent."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._said = 0.0
-
-    def run_started(self, spec: RunSpec, number: int, total: int) -> None:
-        """The parent knows."""
-
-    def run_waits(self, spec: RunSpec) -> None:
-        self._pipe.send(("waits",))
-
-    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._said > 1 / REPORTS_PER_SECOND or progress.step == progress.steps:
-            self._said = now
-            self._pipe.send(("progress", progress))
-
-    def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
-        self._pipe.send(("looked", epoch, srcc))
-
-    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
-        """The parent sees the end of the process."""
-
-
-def _work(job: Job, pipe: Connection) -> None:
-    """Be the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    _end_with_parent()
-    job.folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(job.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    try:
-        run_job(job, _Pipe(pipe))
-    except AqabenchError as error:
-        pipe.send(("error", type(error).__name__, str(error)))
-        sys.exit(STOPPED)
-    except BrokenPipeError:  # nobody listens any more
-        sys.exit(STOPPED)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.close(log)
-        if not (job.folder / LOG).stat().st_size:
-            (job.folder / LOG).unlink()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone, so that no run goes on that nobody asked for."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(STOPPED)
-
-    threading.Thread(target=watch, daemon=True).start()
+            worker.pipe.close()

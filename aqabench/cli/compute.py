@@ -1,0 +1,78 @@
+"""In what a run computes and who watches it: options of ``aqabench run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from aqabench.cli.executor import Executor
+    from aqabench.runs.plan import RunSpec
+    from aqabench.train.numerics import Numerics
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where networks live. auto: on a graphics card where there is one. Runs on one are a "
+        "row of their own.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="Of matrix products in training; scores are predicted in float32. Runs in bfloat16 "
+        "are a row of their own.",
+    ),
+    click.option(
+        "--track",
+        type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+        multiple=True,
+        help="Log curves for an experiment tracker, below .trackers in the store. May be repeated.",
+    ),
+)
+
+
+def compute_options(function: F) -> F:
+    """Add the options; the function gets ``device``, ``precision`` and ``track``."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+def numerics_of(device: str, precision: str, executor: Executor) -> Numerics:
+    """Return what was asked for; torch is asked only where a graphics card may be."""
+    from aqabench.train.numerics import Numerics, may_have_gpu
+
+    if device == "auto":
+        device = "cpu"
+        if executor.kind == "slurm":
+            from aqabench.runs.executors.slurm import Slurm
+
+            assert isinstance(executor.queue, Slurm)
+            device = "cuda" if executor.queue.profile.gpus else "cpu"
+        elif may_have_gpu():
+            from aqabench.train.device import has_cuda
+
+            device = "cuda" if has_cuda() else "cpu"
+    return Numerics(device, precision)  # type: ignore[arg-type]
+
+
+def require_here(plan: Sequence[RunSpec], executor: Executor) -> None:
+    """Refuse a device that is not here, where runs are to be done here.
+
+    Raises:
+        UsageError: no graphics card.
+    """
+    on_gpu = [spec for spec in plan if spec.numerics.device != "cpu"]
+    if on_gpu and executor.kind != "slurm":
+        from aqabench.train.device import require_device
+
+        require_device(on_gpu[0].numerics)
