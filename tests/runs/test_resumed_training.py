@@ -15,6 +15,7 @@ from aqabench.runs.plan import Question, RunSpec, make_plan
 from aqabench.runs.store import CHECKPOINT, METRICS, PREDICTIONS, RunStore
 from aqabench.train.checkpoint import Checkpoint
 from aqabench.train.context import Progress
+from aqabench.train.numerics import USUAL, Numerics
 from tests.runs.conftest import Silent
 
 STEPS = 9  # of two a epoch
@@ -53,11 +54,18 @@ def _files(store: RunStore, spec: RunSpec) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("often")
-@pytest.mark.parametrize("at", [4, 7])
+@pytest.mark.parametrize(
+    ("at", "numerics"), [(4, USUAL), (7, USUAL), (4, Numerics(precision="bfloat16"))]
+)
 def test_a_resumed_training_equals_an_uninterrupted_one(
-    tmp_path: Path, asked: tuple[Question, FeatureSet], plan: list[RunSpec], at: int
+    tmp_path: Path,
+    asked: tuple[Question, FeatureSet],
+    plan: list[RunSpec],
+    at: int,
+    numerics: Numerics,
 ) -> None:
     torch.set_num_threads(1)
+    plan = [replace(spec, numerics=numerics) for spec in plan]
     (spec,), data, registry = plan, asked[1], discover()
     whole, cut = RunStore(tmp_path / "whole"), RunStore(tmp_path / "cut")
     (undisturbed,) = execute(plan, data, registry, whole, Silent()).records
