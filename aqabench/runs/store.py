@@ -163,14 +163,16 @@ class RunStore:
     def discard_torn(self, protocol: str, method: str, key: str) -> None:
         """Remove what a killed process left of a run, so that it can be done again.
 
-        Its checkpoint stays: the run goes on from there.
+        Its checkpoint stays: the run goes on from there.  So does the record of a failure.
         """
         folder = self.directory(protocol, method, key)
-        if folder.is_dir() and not (folder / RECORD).is_file():
-            with storing(folder):
-                for path in folder.iterdir():
-                    if path.name not in KEPT:
-                        path.unlink()
+        if not folder.is_dir():
+            return
+        whole = (RECORD, PREDICTIONS, METRICS) if (folder / RECORD).is_file() else ()
+        with storing(folder):
+            for path in folder.iterdir():
+                if path.name not in (*KEPT, *whole):
+                    path.unlink()
 
     def require_writable(self, need_bytes: int = 16 * 2**20) -> None:
         """Refuse to start runs whose results could not be kept.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,9 +68,9 @@ def test_without_data_it_says_so_in_one_line(
 
     whole = simulator.simulate
 
-    def fewer(spec: DatasetSpec, *, seed: int = 0) -> object:
+    def fewer(spec: DatasetSpec, **options: Any) -> object:
         classes = [c.model_copy(update={"train": 40, "test": 12}) for c in spec.classes]
-        return whole(spec.model_copy(update={"classes": tuple(classes)}), seed=seed)
+        return whole(spec.model_copy(update={"classes": tuple(classes)}), **options)
 
     monkeypatch.setattr(simulator, "simulate", fewer)
     said = aqabench("run", "-m", "constant", "-p", "fisv-missing", "--class", "TES")
@@ -100,7 +101,7 @@ def test_a_failed_run_is_a_row_and_only_it_is_repeated(
     assert states == {"finished", "failed"}
     again = installed("run", "--plugin", plugin, "-m", "failing", *REAL)
     assert again.code == 1
-    assert "failing TES seed 0: stored already" in again.words
+    assert "1 of 2 runs are stored already" in again.words
     changed = [p for p, before in records.items() if p.stat().st_mtime_ns != before]
     assert [json.loads(p.read_text())["status"] for p in changed] == ["failed"]
 
@@ -156,16 +157,39 @@ def test_a_store_that_cannot_be_written_loses_nothing(
     assert "--store FOLDER" in said.words
 
 
-def test_ctrl_c_says_how_to_go_on(installed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+def test_ctrl_c_says_how_to_go_on(installed: Run, home: Path) -> None:
+    """A real SIGINT to the command and its processes, in the middle of a run."""
+    command = [sys.executable, "-m", "aqabench", "run", "-m", "gdlt", *REAL]
+    process = subprocess.Popen(
+        [*command, "--progress", "json"],
+        env={**os.environ, "AQABENCH_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["event"] != "progress":
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "What was finished is kept; type the same command again to go on" in " ".join(
+        said.split()
+    )
+    deadline = time.monotonic() + 20
+    while _alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive(process.pid)
 
-    assert installed("run", "-m", "ridge", *REAL, "--class", "TES").code == 0
-    monkeypatch.setattr("aqabench.runs.execute._fit", interrupt)
-    said = installed("run", "-m", "ridge", *REAL)
-    assert said.code == 130
-    assert "What was finished is kept; type the same command again to go on" in said.words
-    monkeypatch.undo()
+
+def _alive(group: int) -> bool:
+    """Is a process of the group left?"""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_killed_process_resumes_and_keeps_what_was_done(
@@ -191,6 +215,6 @@ def test_a_killed_process_resumes_and_keeps_what_was_done(
     (torn / "predictions.csv.gz").write_bytes(b"cut off")
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "TES seed 0: stored already" in again.stdout
+    assert "1 of 2 runs are stored already" in again.stdout
     assert {p: p.read_bytes() for p in first.parent.iterdir()} == before
     assert len(list(store.glob("*/record.json"))) == 2

@@ -25,7 +25,7 @@ from aqabench.protocol.grammar import (
 )
 from aqabench.protocol.library import Asked, protocol_digest
 from aqabench.protocol.mask_laws import LABEL_SLACK, QUOTAS
-from aqabench.protocol.scenarios import scenarios
+from aqabench.protocol.scenarios import columns, scenarios
 from aqabench.protocol.schema import (
     AverageSpec,
     ClassSpec,
@@ -238,7 +238,20 @@ def asked(
         budget=draw(st.sampled_from((None, "quick", "standard", "paper"))),
         seeds=draw(several(st.integers(0, 2**40), unique=True)),
     )
+    protocol = protocol.model_copy(update={"scenarios": _asked_once(protocol, dataset)})
     if any(s.complete for s in scenarios(protocol, dataset).values()):
         criterion = draw(st.sampled_from(("mean", "complete")))
         protocol = protocol.model_copy(update={"criterion": criterion})
     return Asked(protocol, dataset, protocol_digest(protocol, dataset))
+
+
+def _asked_once(protocol: Protocol, dataset: DatasetSpec) -> tuple[Any, ...]:
+    """Return the scenarios without those that ask for a column again."""
+    seen: set[str] = set()
+    kept = []
+    for spec in protocol.scenarios:
+        own = set(columns(protocol.model_copy(update={"scenarios": (spec,)}), dataset))
+        if not own & seen:
+            kept.append(spec)
+            seen |= own
+    return tuple(kept)

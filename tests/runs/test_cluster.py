@@ -47,6 +47,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "LOOK", 0.01)
     monkeypatch.setattr(cluster, "GRACE", 0.1)
+    monkeypatch.setattr(cluster, "LONG_GRACE", 0.3)
 
 
 Act = Callable[["Paper", Path, Parcel, str], None]
@@ -212,13 +213,14 @@ def test_a_record_may_come_late_a_job_may_come_back_and_the_queue_may_be_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "GRACE", 1.0)
+    monkeypatch.setattr(cluster, "LONG_GRACE", 60.0)
     sent: list[Parcel] = []
     jobs = small_jobs(tmp_path / "runs", ["constant"], classes=["TES"])
 
     class Late(Paper):
         def standings(self, folders: Collection[Path]) -> dict[Place, Standing] | None:
             if self.script == ["COMPLETED"] and sent:
-                sent.pop()()
+                threading.Timer(1.5, sent.pop()).start()  # later than a job that ended badly has
             return super().standings(folders)
 
     queue = Late(
@@ -503,7 +505,7 @@ def test_what_sbatch_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for line in (
         "--job-name=aqabench-1", "--partition=gpu", "--account=me", "--qos=high",
         "--constraint='a100|h100'", "--gpus-per-node=2", "--cpus-per-task=6", "--time=1470",
-        "--mem=8G", "--array=0-1%2", "--signal=USR2@90", "--nodes=1",
+        "--requeue", "--mem=8G", "--array=0-1%2", "--signal=USR2@90", "--nodes=1",
     ):  # fmt: skip
         assert f"#SBATCH {line}\n" in text, text
     assert "wckey" not in text

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from aqabench.cli import main
 from aqabench.data.simulator import simulate
 from aqabench.errors import UsageError
 from aqabench.method.registry import discover
@@ -27,7 +28,6 @@ from aqabench.runs.record import RunRecord
 from aqabench.runs.store import METRICS, PREDICTIONS, RunStore
 from aqabench.runs.tracking import BACK_ENDS, FOLDER, require_trackers
 from aqabench.train.context import Progress
-from tests.cli.conftest import Run, aqabench, home  # noqa: F401 - fixtures
 from tests.runs.sweeps import STEPS, Heard, narrow_question
 
 PARTS = ("val", "test")
@@ -83,23 +83,20 @@ class Flaky:
 
 @pytest.mark.parametrize("name", sorted(BACK_ENDS))
 def test_a_missing_back_end_is_an_error_before_anything_runs(
-    monkeypatch: pytest.MonkeyPatch,
-    aqabench: Run,
-    tmp_path: Path,
-    name: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
-    find = importlib.util.find_spec
-    absent = BACK_ENDS[name][-1]
+    find, absent = importlib.util.find_spec, BACK_ENDS[name][-1]
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda m, *a: None if m == absent else find(m, *a)
     )
     with pytest.raises(UsageError, match=rf"needs .*{absent}.*pip install 'aqabench\[{name}\]'"):
         require_trackers([name])
-    monkeypatch.setenv("AQABENCH_STORE", str(tmp_path / "store"))
-    said = aqabench("run", "-m", "constant", "-p", "fisv-missing", "--track", name)
-    assert said.code == 2
-    assert f"--track {name} needs" in said.words
-    assert not (tmp_path / "store").exists()
+    monkeypatch.setenv("AQABENCH_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "-m", "constant", "-p", "fisv-missing", "--track", name])
+    assert ended.value.code == 2
+    assert f"--track {name} needs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_logs_is_no_back_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -223,7 +220,7 @@ def test_tensorboard_reads_what_was_kept(tmp_path: Path) -> None:
 
 
 def _wandb_records(log: bytes) -> Iterator[bytes]:
-    """Read wandb's log: blocks of pieces, each with checksum, length, and whether it is the last."""
+    """Read wandb's log: blocks of pieces, each with checksum, length and kind (last or not)."""
     block, at, found = 2**15, 7, b""
     while at < len(log):
         if block - at % block < 7:  # no piece begins here
@@ -295,7 +292,7 @@ def test_mlflow_keeps_it_in_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @_needs("wandb")
 @_needs("mlflow")
 def test_two_processes_with_all_of_them_at_once(tmp_path: Path) -> None:
-    """Through the command line, as users do it; the log of no run says a word."""
+    """Through the command line, as users do it; nothing is kept anywhere else."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "MLFLOW"))}
     environment["AQABENCH_HOME"] = str(tmp_path / "home")
     every = [word for name in BACK_ENDS for word in ("--track", name)]

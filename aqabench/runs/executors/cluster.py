@@ -31,6 +31,9 @@ LOOK = 1.0
 """Seconds between two looks at the store."""
 GRACE = 5.0
 """Seconds that a record may take from a node to here after its job has left the queue."""
+LONG_GRACE = 60.0
+"""The same where the job ended well, so that there must be one: folders of network file systems
+may be seen as they were a while ago."""
 TRIES = 5
 """Looks that a job has time for to leave the queue when its run is done."""
 LOG_BYTES = 16 * 2**10
@@ -271,7 +274,7 @@ def _verdict(run: _Run) -> RunRecord | None:
 def _question(watch: _Watch) -> None:
     """Ask the queue, if it is time to; what has left it without a record has failed."""
     now = time.monotonic()
-    late = any(run.gone is not None and now - run.gone >= GRACE for run in watch.on.values())
+    late = any(_is_late(run, now) for run in watch.on.values())
     due = now - watch.asked >= watch.queue.pause or (late and not watch.silent)
     if not watch.on or not due:
         return
@@ -292,12 +295,18 @@ def _question(watch: _Watch) -> None:
             run.gone = None
         elif run.gone is None:
             run.gone = now
-        elif now - run.gone >= GRACE:
+        elif _is_late(run, now):
             watch.ended(run.job, _verdict(run) or _failure(watch, run), False)
     said = ", ".join(sorted(reasons - {""}))
     if said and said != watch.reasons:
         watch.say(f"runs wait in the queue ({said})")
     watch.reasons = said
+
+
+def _is_late(run: _Run, now: float) -> bool:
+    """Has a run been out of the queue for so long that its record should be here?"""
+    well = run.standing is not None and run.standing.state == "COMPLETED"
+    return run.gone is not None and now - run.gone >= (LONG_GRACE if well else GRACE)
 
 
 def _failure(watch: _Watch, run: _Run) -> RunRecord:
@@ -309,10 +318,13 @@ def _failure(watch: _Watch, run: _Run) -> RunRecord:
             words = file.read()
     except OSError:
         words = b""
-    if words:
-        with storing(run.job.folder):
-            run.job.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(run.job.folder / LOG, words)
+    folder = run.job.folder
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # also if there are no words: a changed folder is seen as it is, with a record that is late
+        replace_file(folder / LOG, words)
+        if not words:
+            (folder / LOG).unlink()
     standing = run.standing or Standing(run.id, "")
     return record_failure(run.job, run.ear.error or standing.ending(), quote_log=bool(words))
 

@@ -104,6 +104,7 @@ class Slurm:
             "account": profile.account,
             "qos": profile.qos,
             "constraint": profile.constraint,
+            "additional_parameters": {"requeue": True},  # not every site allows it by default
         }
         executor.update_parameters(**asked)
         try:
