@@ -196,7 +196,7 @@ def test_a_killed_process_resumes_and_keeps_what_was_done(
     installed: Run, home: Path, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle of the second run: the first stays, the second is done again."""
-    command = [sys.executable, "-m", "aqabench", "run", "-m", "gdlt", *REAL]
+    command = [sys.executable, "-m", "aqabench", "run", "-m", "gdlt", *REAL, "--jobs", "1"]
     environment = {**os.environ, "AQABENCH_HOME": str(home)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
