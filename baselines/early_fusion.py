@@ -93,7 +93,7 @@ class EarlyFusionNet(nn.Module):
             projected = on_steps(self.in_proj[modality], features[rows], there)
             if self.zero_at == "enc":
                 projected = self.encoder(projected, there)
-            out = out.index_put((rows,), projected)
+            out = out.index_put((rows,), projected.to(out.dtype))
         if self.zero_at != "enc":
             out = self.encoder(out, keep)
         return out

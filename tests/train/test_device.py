@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqabench.board.select import by_condition
+from aqabench.cli import main
 from aqabench.data.batch import Batch, Split, keep_resident
 from aqabench.data.simulator import simulate
 from aqabench.errors import UsageError
@@ -148,6 +150,18 @@ def test_a_graphics_card_that_is_not_there_is_refused(
     require_device(USUAL)
 
 
+def test_the_command_line_refuses_it_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(device, "has_cuda", lambda: False)
+    monkeypatch.setenv("AQABENCH_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "-m", "unimodal", "-p", "fisv-missing", "--device", "cuda"])
+    assert ended.value.code == 2
+    assert "--device cuda needs a graphics card" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_torch_is_asked_for_a_graphics_card_only_where_one_may_be(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -238,6 +252,8 @@ def test_every_network_trains_in_bfloat16_and_deterministically_close_to_float32
         assert record.error == "", record.traceback
         assert {**record.overrides, **chosen.changed} == record.overrides
         found.append(store.predictions(record)["prediction"].to_numpy())
+    ((_, rows),) = by_condition(store.records()).items()
+    assert [len(row.records) for row in rows] == [1, 1]
     low, high = spec.question.dataset.classes[0].bounds
     assert 0 < np.abs(found[0] - found[1]).max() < 0.01 * (high - low)
 
