@@ -46,14 +46,14 @@ def save_arrays(
 
 
 def map_array(
-    path: Path, name: str, shape: tuple[int | None, int], dtype: str
+    path: Path, name: str, shape: tuple[int, int], dtype: str
 ) -> npt.NDArray[np.floating]:
     """Map one tensor of a safetensors file.
 
     Args:
         path: the file.
         name: the tensor.
-        shape: the shape (rows, columns) it must have; None takes the rows as they are.
+        shape: the shape (rows, columns) it must have.
         dtype: ``float16`` or ``float32``, which it must have.
 
     Returns:
@@ -69,12 +69,11 @@ def map_array(
                 raise ValueError(f"its header claims {length} bytes")
             entry = json.loads(file.read(length))[name]
         begin, end = entry["data_offsets"]
-        rows, columns = entry["shape"]
-        expected = (rows if shape[0] is None else shape[0], shape[1])
-        size = rows * columns * np.dtype(dtype).itemsize
-        if (rows, columns) != expected or DTYPES[entry["dtype"]] != dtype or end - begin != size:
-            raise ValueError(f"it holds {entry}, expected {dtype} {expected}")
-        return np.memmap(path, dtype, "c", offset=8 + length + begin, shape=expected)
+        size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+        kind = DTYPES[entry["dtype"]]
+        if tuple(entry["shape"]) != shape or kind != dtype or end - begin != size:
+            raise ValueError(f"it holds {entry}, expected {dtype} {shape}")
+        return np.memmap(path, dtype, "c", offset=8 + length + begin, shape=shape)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be mapped ({error}). Import the data again: aqabench data import "

@@ -36,15 +36,14 @@ def cache_folder() -> Path:
 def load_simulated(spec: DatasetSpec, seed: int, modalities: Collection[str]) -> FeatureSet:
     """Return a simulated data set with the given streams, from the cache where it has them."""
     folder = cache_folder() / simulation_digest(spec, seed)[:32]
-    widths = {m.name: m.width for m in spec.modalities}
 
     def keep(
-        modality: str, make: Callable[[], npt.NDArray[np.float16]]
+        modality: str, shape: tuple[int, int], make: Callable[[], npt.NDArray[np.float16]]
     ) -> npt.NDArray[np.floating]:
         path = folder / f"{modality}.safetensors"
         if path.is_file():
             try:
-                return map_array(path, ARRAY, (None, widths[modality]), "float16")
+                return map_array(path, ARRAY, shape, "float16")
             except DataError:  # not whole: made again
                 path.unlink(missing_ok=True)
         return _store(path, make())

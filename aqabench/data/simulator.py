@@ -37,8 +37,10 @@ __all__ = ["SIMULATOR_VERSION", "simulate", "simulated_groups", "simulation_dige
 SIMULATOR_VERSION = 1
 """Rises with any change that changes a number."""
 
-Keep = Callable[[str, Callable[[], npt.NDArray[np.float16]]], npt.NDArray[np.floating]]
-"""Takes a modality and what makes its features, returns the features."""
+Keep = Callable[
+    [str, tuple[int, int], Callable[[], npt.NDArray[np.float16]]], npt.NDArray[np.floating]
+]
+"""Takes a modality, the shape of its features and what makes them; returns the features."""
 
 _BLOCK = 32
 """Videos made at once: bounds memory; fixed, because it orders the random numbers."""
@@ -75,7 +77,7 @@ def simulate(
     seed: int = 0,
     group_effects: bool = True,
     modalities: Collection[str] | None = None,
-    keep: Keep = lambda _, make: make(),
+    keep: Keep = lambda modality, shape, make: make(),
 ) -> FeatureSet:
     """Make a simulated data set.
 
@@ -94,7 +96,7 @@ def simulate(
         Features in float16, all training videos first.
     """
     table = draw_scores(spec, law_for(spec), seed=seed, groups=group_effects)
-    count = len(table.split)
+    count, clips = len(table.split), int(table.lengths.sum())
     width = max(4, len(str(count)))
     names = [f"g{index + 1:0{width}d}" for index in range(int(table.athlete.max()) + 1)]
     performer = np.array(names)[table.athlete]
@@ -107,7 +109,7 @@ def simulate(
         ids=tuple(f"sim-{index + 1:0{width}d}" for index in range(count)),
         offsets=np.concatenate([[0], np.cumsum(table.lengths)]).astype(np.int64),
         features={
-            m.name: keep(m.name, partial(_features, spec, m, table, seed))
+            m.name: keep(m.name, (clips, m.width), partial(_features, spec, m, table, seed))
             for m in spec.modalities
             if modalities is None or m.name in modalities
         },

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.cli.conftest import Run
+from tests.runs.sweeps import plugin_file
 
 REAL = ("--protocol", "fisv-rgb", "--data", "real", "--threads", "1", "--budget", "quick")
 
@@ -63,16 +65,16 @@ def test_a_second_call_is_served_from_the_store(installed: Run) -> None:
 def test_without_data_it_says_so_in_one_line(
     aqabench: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aqabench.data import simulator
+    from aqabench.data import simulated
     from aqabench.protocol.schema import DatasetSpec
 
-    whole = simulator.simulate
+    whole = simulated.simulate
 
     def fewer(spec: DatasetSpec, **options: Any) -> object:
         classes = [c.model_copy(update={"train": 40, "test": 12}) for c in spec.classes]
         return whole(spec.model_copy(update={"classes": tuple(classes)}), **options)
 
-    monkeypatch.setattr(simulator, "simulate", fewer)
+    monkeypatch.setattr(simulated, "simulate", fewer)
     said = aqabench("run", "-m", "constant", "-p", "fisv-missing", "--class", "TES")
     line = next(x for x in said.out.splitlines() if "SIMULATED" in x)
     assert line == "Fis-V: running on SIMULATED data (the Fis-V features are not installed)."
@@ -157,64 +159,106 @@ def test_a_store_that_cannot_be_written_loses_nothing(
     assert "--store FOLDER" in said.words
 
 
-def test_ctrl_c_says_how_to_go_on(installed: Run, home: Path) -> None:
-    """A real SIGINT to the command and its processes, in the middle of a run."""
-    command = [sys.executable, "-m", "aqabench", "run", "-m", "gdlt", *REAL]
+SLOW = """
+(HERE / f"{me}.begun").touch()
+from threadpoolctl import threadpool_info
+threads = {pool["user_api"]: pool["num_threads"] for pool in threadpool_info()}
+assert threads == {"blas": 1, "openmp": 1}, threads
+context.report(Progress(1, 2, 1, {"loss": 1.0}))
+end = time.monotonic() + 120  # nobody waits for it if the test has failed
+while me == "PCS 0" and not (HERE / "go").exists() and time.monotonic() < end:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def slow(home: Path, tmp_path: Path) -> tuple[list[str], dict[str, str]]:
+    """A command line of which one run goes on until there is a file "go", and its environment."""
+    plugin = plugin_file(tmp_path / "slow.py", "slow", SLOW)
+    line = ["run", "--plugin", str(plugin), "-m", "slow", *REAL, "--jobs", "2"]
+    # what --threads says counts, also for libraries that read the environment
+    libraries = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
+    return line, {**os.environ, **libraries, "AQABENCH_HOME": str(home)}
+
+
+def start(line: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own and wait until one of two runs has ended."""
     process = subprocess.Popen(
-        [*command, "--progress", "json"],
-        env={**os.environ, "AQABENCH_HOME": str(home)},
+        [sys.executable, "-m", "aqabench", *line, "--progress", "json"],
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
-    while json.loads(process.stdout.readline())["event"] != "progress":
-        pass
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "What was finished is kept; type the same command again to go on" in " ".join(
-        said.split()
-    )
-    deadline = time.monotonic() + 20
-    while _alive(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _alive(process.pid)
+    heard: list[tuple[str, str]] = []
+    while not {("ended", "slow TES seed 0"), ("progress", "slow PCS seed 0")} <= {*heard}:
+        event = json.loads(process.stdout.readline())
+        heard.append((event["event"], event.get("run", "")))
+        assert event.get("error", "") == ""
+    return process
 
 
-def _alive(group: int) -> bool:
-    """Is a process of the group left?"""
+def gone(group: int) -> bool:
+    """Is no process of the group left, some seconds after its command has ended?"""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        alive = [p for p in psutil.process_iter(["status"]) if p.info["status"] != "zombie"]
+        if not any(_group(p.pid) == group for p in alive):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _group(pid: int) -> int:
     try:
-        os.killpg(group, 0)
+        return os.getpgid(pid)
     except ProcessLookupError:
-        return False
-    return True
+        return 0
 
 
-def test_a_killed_process_resumes_and_keeps_what_was_done(
-    installed: Run, home: Path, tmp_path: Path
+def test_ctrl_c_says_how_to_go_on(
+    installed: Run, slow: tuple[list[str], dict[str, str]], tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle of the second run: the first stays, the second is done again."""
-    command = [sys.executable, "-m", "aqabench", "run", "-m", "gdlt", *REAL, "--jobs", "1"]
-    environment = {**os.environ, "AQABENCH_HOME": str(home)}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    store = home / "runs" / "fisv-rgb" / "gdlt"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(store.glob("*/record.json")):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    """A real SIGINT, to the command and all its processes, in the middle of a run."""
+    process = start(*slow)
+    maps = Path(f"/proc/{process.pid}/maps")
+    if maps.exists():
+        assert "libtorch" not in maps.read_text(), "the command itself never imports torch"
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if line][1:] == [
+        "Stopped. What was finished is kept; type the same command again to go on."
+    ], "and no process says more"
+    assert "failed" not in out
+    assert gone(process.pid)
+    (tmp_path / "go").touch()
+    again = installed(*slow[0])
+    assert again.code == 0
+    assert "1 of 2 runs are stored already." in again.out
+    assert "[2/2] slow PCS seed 0: done in" in again.out
+
+
+def test_a_killed_command_takes_its_processes_along_and_keeps_what_was_done(
+    installed: Run, slow: tuple[list[str], dict[str, str]], home: Path, tmp_path: Path
+) -> None:
+    """SIGKILL of the command alone: the finished run stays, the other is done again."""
+    process = start(*slow)
+    process.kill()
     process.wait()
+    assert gone(process.pid)
+    store = home / "runs" / "fisv-rgb" / "slow"
     (first,) = store.glob("*/record.json")
     before = {p: p.read_bytes() for p in first.parent.iterdir()}
     # what a kill while writing leaves: a directory without its record
     torn = first.parent.with_name("0" * 16)
     torn.mkdir()
     (torn / "predictions.csv.gz").write_bytes(b"cut off")
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "1 of 2 runs are stored already" in again.stdout
+    (tmp_path / "go").touch()
+    again = installed(*slow[0])
+    assert again.code == 0, again.words
+    assert "1 of 2 runs are stored already" in again.out
     assert {p: p.read_bytes() for p in first.parent.iterdir()} == before
     assert len(list(store.glob("*/record.json"))) == 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aqabench.data import simulated
+from aqabench.data.mapped import save_arrays
 from aqabench.data.simulated import cache_folder, load_simulated
 from aqabench.data.simulator import simulate
 from tests.helpers import small_spec
@@ -57,6 +58,13 @@ def test_a_torn_file_is_made_again() -> None:
     path.write_bytes(path.read_bytes()[:-7])
     assert np.array_equal(load_simulated(small_spec(), 0, ["video"]).features["video"], expected)
     path.write_bytes(b"")
+    assert np.array_equal(load_simulated(small_spec(), 0, ["video"]).features["video"], expected)
+
+
+def test_a_file_of_another_length_is_made_again() -> None:
+    expected = load_simulated(small_spec(), 0, ["video"]).features["video"].copy()
+    (path,) = _files()
+    save_arrays({simulated.ARRAY: expected[:-1].copy()}, path)
     assert np.array_equal(load_simulated(small_spec(), 0, ["video"]).features["video"], expected)
 
 

@@ -25,7 +25,7 @@ from aqabench.runs.executors.background import Background
 from aqabench.runs.executors.cluster import execute_queued
 from aqabench.runs.executors.ledger import Ledger
 from aqabench.runs.executors.local import execute_processes
-from aqabench.runs.executors.parcel import Parcel
+from aqabench.runs.executors.parcel import Ear, Parcel
 from aqabench.runs.executors.profile import ClusterProfile
 from aqabench.runs.executors.queues import Place, Standing, log_of
 from aqabench.runs.executors.slurm import Slurm
@@ -206,6 +206,27 @@ def test_an_error_that_a_node_reports_is_the_reason(
     jobs = small_jobs(tmp_path / "runs", ["constant"], classes=["TES"])
     outcome, _ = watch(jobs, Paper(broken, ["RUNNING", "FAILED"]))
     assert outcome.failed[0].error == "The disk of the node is full."
+
+
+def test_signs_of_life_are_passed_on_once_and_damaged_ones_left_out(tmp_path: Path) -> None:
+    (job,) = small_jobs(tmp_path / "runs", ["constant"], classes=["TES"])
+    path, heard = tmp_path / "signs.jsonl", Heard()
+    ear = Ear(path)
+    assert not ear.heard()
+    ear.listen(job.spec, heard)
+    step = '{"event": "progress", "step": %d, "steps": 9, "epoch": 1, "loss": {"all": NaN}}\n'
+    with path.open("a", buffering=1) as file:
+        file.write(step % 1 + '{"event": "prog')  # its process was killed, and another one goes on
+        ear.listen(job.spec, heard)
+        file.write(step % 2 + step % 3)
+        ear.listen(job.spec, heard)
+        file.write('{"step": 4}\n[]\n{"event": "progress"}\n\n' + (step % 5)[:20])
+        ear.listen(job.spec, heard)
+        file.write((step % 5)[20:] + '{"event": "looked", "epoch": 2, "srcc": 0.5}\n')
+        ear.listen(job.spec, heard)
+    assert heard.steps == {"constant TES seed 0": [1, 3, 5]}
+    assert heard.looks == {"constant TES seed 0": 1}
+    assert ear.heard()
 
 
 @pytest.mark.usefixtures("_quick")

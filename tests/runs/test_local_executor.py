@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -21,10 +22,13 @@ from aqabench.data.store import DataStore
 from aqabench.errors import DataError, StoreError, UsageError
 from aqabench.method.registry import Registry
 from aqabench.protocol.library import load_protocol
+from aqabench.runs.claim import claim
 from aqabench.runs.execute import execute
 from aqabench.runs.executors import local
 from aqabench.runs.executors.local import execute_processes, usual_jobs
 from aqabench.runs.job import Job
+from aqabench.runs.plan import RunSpec
+from aqabench.runs.record import RunRecord
 from aqabench.runs.store import METRICS, PREDICTIONS
 from tests.helpers import write_gdlt_release
 from tests.runs.sweeps import STEPS, Heard, plugin_file, run_processes, small_jobs, wait_for
@@ -311,6 +315,7 @@ def test_the_same_numbers_whatever_the_number_of_jobs(tmp_path: Path) -> None:
             outcome = execute(plan, jobs[0].load(), jobs[0].registry, jobs[0].store, heard)
         else:
             outcome = execute_processes(jobs, int(name), heard)
+            assert not outcome.failed, outcome.failed[0].traceback
             assert sorted(heard.started) == sorted(j.spec.label for j in jobs)
             assert heard.steps["tiny TES seed 0"][-1] == STEPS
             assert heard.looks["tiny TES seed 0"] >= 1
@@ -365,6 +370,29 @@ def test_the_loss_of_the_server_costs_the_runs_that_were_on(tmp_path: Path) -> N
     ]
     assert (tmp_path / "begun").read_text().splitlines() == ["TES 0", "TES 1", "TES 2"]
     assert not run_processes(), "the one that was lost has ended itself"
+
+
+def test_what_another_process_is_doing_comes_last_and_its_result_is_taken(tmp_path: Path) -> None:
+    jobs = small_jobs(tmp_path / "runs", ["constant"], seeds=(0, 1))
+    other = ExitStack()
+    other.enter_context(claim(jobs[0].folder))
+
+    class Releasing(Heard):
+        def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
+            super().run_ended(spec, record, was_stored)
+            if len(self.ended) == 3:
+                assert jobs[0].spec.label not in self.started
+                jobs[0].store.write(record.model_copy(update=of_first), None, [])
+
+        def run_waits(self, spec: RunSpec) -> None:
+            super().run_waits(spec)
+            other.close()
+
+    of_first = {"key": jobs[0].spec.key, "identity": jobs[0].spec.identity}
+    heard = Releasing()
+    outcome = execute_processes(jobs, 1, heard)
+    assert [record.key for record in outcome.records] == [job.spec.key for job in jobs]
+    assert heard.ended[-1] == ("constant TES seed 0", "finished", True)
 
 
 def test_two_commands_share_the_work_on_one_store(tmp_path: Path) -> None:

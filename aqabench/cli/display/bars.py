@@ -30,6 +30,8 @@ LOOKS = 12
 EPOCH, CURVE, LEFT = len("epoch 9999"), LOOKS + len(" -0.12"), len("99:59:59")
 """Widths of columns."""
 SHORTEST_BAR, SHORTEST_NAME = 10, 18
+ECHO = len("^C")
+"""Room for what a terminal writes for Ctrl-C: a line that it breaks would stay on the screen."""
 ALL = "all runs"
 DRAWN_PER_SECOND = 10
 
@@ -42,12 +44,12 @@ class RunBars:
         self._console = console
         self._endings = Endings(len(plan), self._line)
         gaps = 4
-        room = console.width - EPOCH - CURVE - LEFT - SHORTEST_BAR - gaps
+        room = console.width - EPOCH - CURVE - LEFT - gaps - ECHO
         longest = max(len(spec.label) for spec in plan)
-        self._name = max(SHORTEST_NAME, min(room, longest))
+        self._name = max(SHORTEST_NAME, min(room - SHORTEST_BAR, longest))
         self._bars = Progress(
             TextColumn("{task.description}", table_column=Column(width=self._name, no_wrap=True)),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=max(SHORTEST_BAR, room - self._name)),
             TextColumn(
                 "{task.fields[where]}",
                 justify="right",

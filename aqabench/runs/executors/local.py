@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
+import psutil
+
 from aqabench import errors
 from aqabench.errors import AqabenchError
 from aqabench.runs.claim import claimed
@@ -163,12 +165,18 @@ def _context(threads: int) -> BaseContext:
         with _undisturbed(), _threads_of_libraries(threads):
             forkserver.ensure_running()
         with _plain_main():
-            process.start()  # waits for the server; Ctrl-C ends that, and the server with us
+            process.start()  # waits for the server
     except (OSError, EOFError) as error:
         raise AqabenchError(
             f"No processes can be started here ({error or 'the first one ended at once'}). Free "
             "some memory or end other programs, then type the same command again."
         ) from error
+    except KeyboardInterrupt:
+        # it would go on importing for seconds, with our output open
+        for child in psutil.Process().children():
+            if "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                child.kill()
+        raise
     process.join()
     return context
 
