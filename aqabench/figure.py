@@ -85,3 +85,18 @@ def set_title(figure: Figure, title: str, simulated: bool) -> None:
     word = "SIMULATED data, not real" if simulated else "REAL data"
     colour = WARNING if simulated else BLACK
     figure.suptitle(f"{title} – {word}", fontsize=15, weight="bold", color=colour)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out for good, in round numbers.
+
+    The last digits of a layout differ from time to time, and SVG names its clips by all of them:
+    without this, two drawings of one board would differ in bytes.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for place in figure.subfigs:
+        place.bbox_relative.set_points(place.bbox_relative.get_points().round(6))
+    for axis in figure.axes:
+        left, bottom, width, height = (round(x, 6) for x in axis.get_position().bounds)
+        axis.set_position((left, bottom, width, height))

@@ -14,7 +14,7 @@ from aqabench.board.curves import AXES, bands, curves_height, draw_curves
 from aqabench.board.heatmap import by_size, draw_map, in_order, map_height, printed
 from aqabench.board.render.text import heading
 from aqabench.board.table import Leaderboard
-from aqabench.figure import set_title
+from aqabench.figure import set_title, settle
 from aqabench.protocol.scenarios import Scenario, scenarios
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def draw(board: Leaderboard) -> Figure:
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.set(h_pad=0.08)  # type: ignore[call-arg]
-    title, facts = _heading(board)
+    title, facts = heading_lines(board)
     set_title(figure, title, board.simulated)
     figure.supxlabel(_caption(board), fontsize=8.5, x=0.01, ha="left", color="0.25")
     drawn = figure.subfigures(len(parts) + 1, 1, height_ratios=[0.3, *heights], squeeze=False)
@@ -45,23 +45,8 @@ def draw(board: Leaderboard) -> Figure:
     below.text(0.5, 0.5, facts, ha="center", va="center", fontsize=11)
     for place, (_, draw_part) in zip(places, parts, strict=True):
         draw_part(place)
-    _settle(figure)
+    settle(figure)
     return figure
-
-
-def _settle(figure: Figure) -> None:
-    """Lay the figure out for good, in round numbers.
-
-    The last digits of a layout differ from time to time, and SVG names its clips by all of them:
-    without this, two drawings of one board would differ in bytes.
-    """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for place in figure.subfigs:
-        place.bbox_relative.set_points(place.bbox_relative.get_points().round(6))
-    for axis in figure.axes:
-        left, bottom, width, height = (round(x, 6) for x in axis.get_position().bounds)
-        axis.set_position((left, bottom, width, height))
 
 
 def _kinds(board: Leaderboard) -> list[list[Scenario]]:
@@ -89,28 +74,23 @@ def _parts(board: Leaderboard, columns: Sequence[Scenario]) -> list[Part]:
     ]
 
 
-def _heading(board: Leaderboard) -> tuple[str, str]:
+def heading_lines(board: Leaderboard) -> tuple[str, str]:
     """Return the board's heading in two lines; the first names the data in its own way."""
     kind = "SIMULATED data" if board.simulated else "real data"
     title, _, facts = heading(board).partition(f" · {kind} · ")
     return title, "\n".join(textwrap.wrap(facts, 150))
 
 
-def _caption(board: Leaderboard) -> str:
-    """Return what a reader must know to read the figure rightly."""
-    curves = [_as_curves(columns) for columns in _kinds(board)]
-    signs = " or ".join(["× at the foot"] * any(curves) + ["grey"] * (not all(curves)))
-    said = [f"Spearman, mean over seeds, draws and classes by Fisher z; {signs}: undefined."]
-    if any(curves):
-        luck = (
-            "jackknife over test videos and seeds."
-            if all(len(row.seeds) > 1 for row in board.rows)
-            else "jackknife over test videos; with one seed, without the luck of training."
-        )
-        said.append("Missing rate: share of (sample, stream) slots that are hidden.")
-        few = bands(board)
-        whose = "" if few == len(board.rows) else f" of the {few} best methods"
-        said.append(f"Bands: 95 % interval{whose}, {luck} Bands that overlap are no test.")
+def luck(board: Leaderboard) -> str:
+    """Return what the board's intervals contain."""
+    if all(len(row.seeds) > 1 for row in board.rows):
+        return "jackknife over test videos and seeds."
+    return "jackknife over test videos; with one seed, without the luck of training."
+
+
+def shortcomings(board: Leaderboard) -> list[str]:
+    """Return what under any figure of a board must be said against it."""
+    said = []
     if board.rule == "oracle":
         said.append("The epoch is chosen ON THE TEST VIDEOS: these are not honest estimates.")
     for row in board.rows:
@@ -119,4 +99,18 @@ def _caption(board: Leaderboard) -> str:
             said.append(f"{row.name}: no finished run for {', '.join(absent)}, so no mean.")
         if row.failed:
             said.append(f"{row.name}: {len(row.failed)} FAILED runs.")
+    return said
+
+
+def _caption(board: Leaderboard) -> str:
+    """Return what a reader must know to read the figure rightly."""
+    curves = [_as_curves(columns) for columns in _kinds(board)]
+    signs = " or ".join(["× at the foot"] * any(curves) + ["grey"] * (not all(curves)))
+    said = [f"Spearman, mean over seeds, draws and classes by Fisher z; {signs}: undefined."]
+    if any(curves):
+        said.append("Missing rate: share of (sample, stream) slots that are hidden.")
+        few = bands(board)
+        whose = "" if few == len(board.rows) else f" of the {few} best methods"
+        said.append(f"Bands: 95 % interval{whose}, {luck(board)} Bands that overlap are no test.")
+    said += shortcomings(board)
     return "\n".join(textwrap.wrap(" ".join(said), 195))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aqabench.runs.record import RunRecord, row_name
+from aqabench.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,27 @@ def by_condition(records: Iterable[RunRecord]) -> dict[Condition, list[Runs]]:
     found: dict[Condition, dict[str, list[RunRecord]]] = {}
     newest: dict[Condition, str] = {}
     for record in records:
+        if record.identity.get("validation_only"):  # a trial of a search, never tested
+            continue
         condition = condition_of(record)
-        name = row_name(record.method, record.overrides)
-        found.setdefault(condition, {}).setdefault(name, []).append(record)
+        found.setdefault(condition, {}).setdefault(record.row, []).append(record)
         newest[condition] = max(newest.get(condition, ""), record.started)
     order = sorted(found, key=lambda c: newest[c], reverse=True)
-    return {c: [_newest(name, found[c][name]) for name in sorted(found[c])] for c in order}
+    return {
+        c: [runs for row in sorted(found[c]) for runs in _rows(row, found[c][row])] for c in order
+    }
 
 
-def _newest(name: str, records: list[RunRecord]) -> Runs:
-    """Keep the runs of the newest source version of a method."""
+def _rows(name: str, records: list[RunRecord]) -> list[Runs]:
+    """Keep the runs of the newest source version of a method, those of each search apart."""
     last = max(records, key=lambda r: r.started).identity["source_digest"]
-    kept = [r for r in records if r.identity["source_digest"] == last]
-    return Runs(name, tuple(kept), older=len(records) - len(kept))
+    kept: dict[str, list[RunRecord]] = {}
+    for record in records:
+        if record.identity["source_digest"] == last:
+            kept.setdefault(record.tuned.search if record.tuned else "", []).append(record)
+    older = len(records) - sum(map(len, kept.values()))
+    several = len(kept) > 1
+    return [
+        Runs(f"{name} {search[:8]}" if several else name, tuple(own), older if not place else 0)
+        for place, (search, own) in enumerate(sorted(kept.items()))
+    ]

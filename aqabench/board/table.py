@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from aqabench.board.costs import row_costs, row_places
 from aqabench.board.measures import (
     FOLD,
     Measures,
@@ -26,6 +27,7 @@ from aqabench.board.measures import (
     undefined,
 )
 from aqabench.board.select import Condition, Runs
+from aqabench.board.tuned import tuned_notes
 from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import Asked
 from aqabench.protocol.scenarios import averaged_scenarios, columns
@@ -70,8 +72,9 @@ class Row:
         seeds: seeds that every class has.
         undefined: correlations that are undefined, of the average and beside it.
         specialist: the stream it was trained on alone, or an empty text.
-        parameters: learned numbers, of the largest class model.
-        seconds: training time, summed over classes, mean over seeds.
+        costs: what its runs took, by the names of :data:`aqabench.board.costs.QUANTITIES`; all
+            NaN while a class is missing, since sums over fewer classes look cheap.
+        places: the devices and threads that its times were taken on.
         failed: one line per failed run.
         notes: what a reader must know (opt-outs, older runs left out, missing classes).
     """
@@ -84,15 +87,15 @@ class Row:
     seeds: tuple[int, ...]
     undefined: Undefined
     specialist: str
-    parameters: int | None
-    seconds: float
+    costs: Mapping[str, float]
+    places: tuple[str, ...]
     failed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All methods that were run under one condition, best first.
+    """All methods that were run under one condition, best first unless ``sorted_by`` is a cost.
 
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
     ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
@@ -110,6 +113,7 @@ class Leaderboard:
     training: Hidden | None
     rows: tuple[Row, ...]
     tested: Mapping[str, list[Cell]] = field(repr=False)
+    sorted_by: str = "score"
 
     @property
     def cells(self) -> dict[str, list[Cell]]:
@@ -231,12 +235,12 @@ def _row(
         for r, own in cells.items()
         if own and whole
     }
-    costs = [r.cost for r in used if r.cost is not None]
     notes = [
         f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()
     ]
     if group.older:
         notes.append(f"{group.older} runs of an older version of its source are left out")
+    notes += tuned_notes(group.records)
     absent = [c for c in classes if c not in by_class]
     if absent:
         notes.append(f"no finished run for {', '.join(absent)}: no average is made")
@@ -249,8 +253,8 @@ def _row(
         seeds=seeds,
         undefined=undefined(chosen, averaged, shown),
         specialist=_specialist(group.records[0]),
-        parameters=max((c.parameters for c in costs if c.parameters is not None), default=None),
-        seconds=sum(c.fit_seconds for c in costs) / max(len(seeds), 1),
+        costs=row_costs(used if whole else ()),
+        places=row_places(used),
         failed=tuple(f"{_run_name(r)}: {r.error}" for r in group.failed),
         notes=tuple(notes),
     )
@@ -259,6 +263,7 @@ def _row(
 def _specialist(record: RunRecord) -> str:
     """Return the stream of a run that was trained on it alone, with no other setting by hand."""
     alone = record.method == SPECIALIST and set(record.overrides) == {"stream"}
+    alone = alone and record.tuned is None
     return str(record.overrides["stream"]) if alone else ""
 
 

@@ -14,6 +14,7 @@ from aqabench.errors import AqabenchError
 
 VERBS = {
     "run": "aqabench.cli.run",
+    "search": "aqabench.cli.search",
     "compare": "aqabench.cli.compare",
     "list": "aqabench.cli.listing",
     "show": "aqabench.cli.show",

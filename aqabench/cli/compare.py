@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from aqabench.protocol.library import Asked
 
 
+COSTS = (
+    "params",
+    "flops",
+    "flops-mean",
+    "train-time",
+    "sample-time",
+    "sample-time-mean",
+    "memory",
+    "gpu-memory",
+    "energy",
+)
+"""The names of :data:`aqabench.board.costs.QUANTITIES`, for a help that loads no pandas."""
+
+
 @click.command("compare")
 @click.argument("methods", nargs=-1)
 @click.option("--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs.")
@@ -39,11 +53,27 @@ if TYPE_CHECKING:
     show_default=True,
 )
 @click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["score", *COSTS]),
+    default="score",
+    metavar="NAME",
+    help=f"Best score first, the default, or least cost first: {', '.join(COSTS)}. The -mean ones "
+    "are over all subsets of streams, the others show all.",
+)
+@click.option(
     "--figure",
     "figure_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Draw the board: FILE.png, .svg or .pdf. One board only: see -p, --data, --budget.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(COSTS),
+    metavar="COST",
+    help="With --figure: draw the score against this cost, one of those of --sort, instead of "
+    "scenarios.",
 )
 @store_option
 def command(
@@ -54,7 +84,9 @@ def command(
     classes: tuple[str, ...],
     rule: str | None,
     form: str,
+    order: str,
     figure_path: Path | None,
+    against: str | None,
     store_folder: Path | None,
 ) -> int:
     """Compare what has been run: all METHODS in the store, or the ones you name.
@@ -66,6 +98,7 @@ def command(
     """
     from rich.console import Console
 
+    from aqabench.board.costs import sort_by_cost
     from aqabench.board.pairs import compare_all
     from aqabench.board.render.markdown import board_markdown
     from aqabench.board.render.terminal import print_board, print_pairs
@@ -77,6 +110,11 @@ def command(
 
     if figure_path is not None:
         check_path(figure_path)
+    elif against is not None:
+        raise UsageError(
+            f"--against {against} says what a figure shows, and there is no figure. Type: "
+            f"--figure cost.png --against {against}"
+        )
     store = RunStore(store_folder) if store_folder else RunStore.default()
     if protocol is not None and protocol not in protocol_names():
         protocol = load_protocol(protocol).protocol.name
@@ -117,20 +155,39 @@ def command(
         found.append((asked, condition, chosen))
     if figure_path is not None:
         _one_board([condition for _, condition, _ in found])
-    failed = False
-    for asked, condition, chosen in found:
-        board = build(asked, condition, chosen, store, rule)  # type: ignore[arg-type]
+    boards = [build(asked, condition, chosen, store, rule) for asked, condition, chosen in found]  # type: ignore[arg-type]
+    for option, cost in (("--sort", order), ("--against", against)):
+        if cost is not None and cost != "score":
+            _require(boards, option, cost)
+    for board in boards:
+        shown = board if order == "score" else sort_by_cost(board, order)
         if form == "markdown":
-            click.echo(board_markdown(board))
+            click.echo(board_markdown(shown))
         else:
-            print_board(board, console)
+            print_board(shown, console)
             pairs = compare_all(board)
             if pairs:
                 print_pairs(board, pairs, console)
         if figure_path is not None:
-            _draw(board, figure_path)
-        failed = failed or any(row.failed for row in board.rows)
-    return 1 if failed else 0
+            _draw(board, against, figure_path)
+    return 1 if any(row.failed for board in boards for row in board.rows) else 0
+
+
+def _require(boards: Sequence[Leaderboard], option: str, cost: str) -> None:
+    """Refuse a cost that no run has.
+
+    Raises:
+        UsageError: with the costs that there are.
+    """
+    from aqabench.board.costs import QUANTITIES, known_costs
+
+    known = [name for name in COSTS if any(name in known_costs(board) for board in boards)]
+    if boards and cost not in known:
+        there = f"Choose one of: {', '.join(known)}." if known else "None of them has any cost."
+        raise UsageError(
+            f"{option} {cost}: no method here has a {QUANTITIES[cost].title} in all of its runs. "
+            f"{there}"
+        )
 
 
 def _one_board(conditions: Sequence[Condition]) -> None:
@@ -164,9 +221,10 @@ def _one_board(conditions: Sequence[Condition]) -> None:
     raise UsageError(f"--figure draws one board, and these are {len(conditions)}. {advice}.")
 
 
-def _draw(board: Leaderboard, path: Path) -> None:
+def _draw(board: Leaderboard, against: str | None, path: Path) -> None:
     from aqabench.board.figures import draw
+    from aqabench.board.tradeoff import draw_against
     from aqabench.figure import write_figure
 
-    write_figure(draw(board), path)
+    write_figure(draw(board) if against is None else draw_against(board, against), path)
     click.echo(f"Drawn: {path}", err=True)

@@ -1,4 +1,4 @@
-"""In what a run computes and who watches it: options of ``aqabench run``."""
+"""In what a run computes and who watches it: options of ``aqabench run`` and ``search``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
+
+from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
     from aqabench.cli.executor import Executor
@@ -31,17 +33,24 @@ OPTIONS = (
         help="Of matrix products in training; scores are predicted in float32. Runs in bfloat16 "
         "are a row of their own.",
     ),
-    click.option(
-        "--track",
-        type=click.Choice(["tensorboard", "wandb", "mlflow"]),
-        multiple=True,
-        help="Log curves for an experiment tracker, below .trackers in the store. May be repeated.",
-    ),
+)
+
+
+TRACKING = click.option(
+    "--track",
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    multiple=True,
+    help="Log curves for an experiment tracker, below .trackers in the store. May be repeated.",
 )
 
 
 def compute_options(function: F) -> F:
     """Add the options; the function gets ``device``, ``precision`` and ``track``."""
+    return device_options(TRACKING(function))
+
+
+def device_options(function: F) -> F:
+    """Add those that can change a number: the function gets ``device`` and ``precision``."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
@@ -54,10 +63,7 @@ def numerics_of(device: str, precision: str, executor: Executor) -> Numerics:
     if device == "auto":
         device = "cpu"
         if executor.kind == "slurm":
-            from aqabench.runs.executors.slurm import Slurm
-
-            assert isinstance(executor.queue, Slurm)
-            device = "cuda" if executor.queue.profile.gpus else "cpu"
+            device = "cuda" if _gpus(executor) else "cpu"
         elif may_have_gpu():
             from aqabench.train.device import has_cuda
 
@@ -66,13 +72,28 @@ def numerics_of(device: str, precision: str, executor: Executor) -> Numerics:
 
 
 def require_here(plan: Sequence[RunSpec], executor: Executor) -> None:
-    """Refuse a device that is not here, where runs are to be done here.
+    """Refuse runs on a graphics card that is not here, or that a cluster would not give them.
 
     Raises:
         UsageError: no graphics card.
     """
     on_gpu = [spec for spec in plan if spec.numerics.device != "cpu"]
-    if on_gpu and executor.kind != "slurm":
+    if not on_gpu:
+        return
+    if executor.kind != "slurm":
         from aqabench.train.device import require_device
 
         require_device(on_gpu[0].numerics)
+    elif not _gpus(executor):
+        raise UsageError(
+            "--device cuda needs a graphics card, and Slurm would give the runs none. Add --gpus "
+            "1, or 'gpus: 1' to the profile."
+        )
+
+
+def _gpus(executor: Executor) -> int:
+    """Return how many graphics cards Slurm gives a run."""
+    from aqabench.runs.executors.slurm import Slurm
+
+    assert isinstance(executor.queue, Slurm)
+    return executor.queue.profile.gpus

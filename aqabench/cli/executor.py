@@ -1,4 +1,4 @@
-"""Where runs are done: options of ``aqabench run``, and the way from them to an executor."""
+"""Where runs are done: options that verbs share, and the way from them to an executor."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import rich_click as click
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from aqabench.cli.display import Display
     from aqabench.runs.executors.queues import Queue
     from aqabench.runs.job import Job
+    from aqabench.runs.listener import Listener
     from aqabench.runs.resume import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,8 +69,15 @@ class Executor:
     at_once: int | None
     queue: Queue | None
 
-    def __call__(self, jobs: Sequence[Job], display: Display) -> Outcome:
+    def __call__(
+        self, jobs: Sequence[Job], listener: Listener, say: Callable[[str], None]
+    ) -> Outcome:
         """Do the jobs that are not done yet.
+
+        Args:
+            jobs: of one plan, in its order.
+            listener: told of every start, step and end.
+            say: told in words what happens between runs.
 
         Raises:
             AqabenchError: results cannot be kept, or the runs are refused.
@@ -78,12 +85,12 @@ class Executor:
         if self.kind == "local" or self.queue is None:
             from aqabench.runs.executors.local import execute_processes, usual_jobs
 
-            return execute_processes(jobs, self.at_once or usual_jobs(self.threads), display)
+            return execute_processes(jobs, self.at_once or usual_jobs(self.threads), listener)
         from aqabench.runs.executors.cluster import execute_queued
         from aqabench.runs.executors.ledger import Ledger
 
         ledger = Ledger(jobs[0].store, self.kind)
-        return execute_queued(jobs, self.queue, ledger, display, display.say)
+        return execute_queued(jobs, self.queue, ledger, listener, say)
 
 
 def executor_options(function: F) -> F:

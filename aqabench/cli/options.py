@@ -83,3 +83,23 @@ def store_option(function: F) -> F:
         envvar="AQABENCH_STORE",
         help="Folder of runs. Default: runs/ below $AQABENCH_HOME, or below your user data folder.",
     )(function)
+
+
+def watching_options(function: F) -> F:
+    """Add ``--threads`` and ``--progress``."""
+    threads = click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Torch threads of a run. Another number changes the last digits.",
+    )
+    progress = click.option(
+        "--progress",
+        type=click.Choice(["auto", "plain", "json"]),
+        default="auto",
+        show_default=True,
+        help="auto draws bars in a terminal and writes plain lines elsewhere; json: a line per "
+        "event.",
+    )
+    return threads(progress(function))

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from aqabench.cli.asking import ask, data_options, settings_of
 from aqabench.cli.compute import compute_options, numerics_of, require_here
 from aqabench.cli.executor import executor_options
-from aqabench.cli.options import METHOD, PROTOCOL, plugins_option, store_option
+from aqabench.cli.options import (
+    METHOD,
+    PROTOCOL,
+    plugins_option,
+    store_option,
+    watching_options,
+)
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -21,9 +28,10 @@ if TYPE_CHECKING:
     from aqabench.data.source import Source
     from aqabench.method.card import Setting
     from aqabench.method.registry import Registry
-    from aqabench.runs.plan import RunSpec
+    from aqabench.runs.plan import Question, RunSpec
     from aqabench.runs.resume import Outcome
     from aqabench.runs.store import RunStore
+    from aqabench.train.numerics import Numerics
 
 
 @click.command("run")
@@ -34,38 +42,22 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol", "-p", type=PROTOCOL, required=True, help="A name, or a YAML file of your own."
 )
-@click.option(
-    "--data",
-    type=click.Choice(["auto", "real", "simulated"]),
-    default="auto",
-    show_default=True,
-    help="auto: the real features where they are installed, else the simulator.",
-)
-@click.option(
-    "--budget",
-    type=click.Choice(["quick", "standard", "paper"]),
-    help="Training effort. Default: quick on simulated data; on real data the protocol's, else "
-    "standard.",
-)
+@data_options
 @click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method."
 )
 @click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Torch threads of a run. Another number changes the last digits.",
+    "--params",
+    "params_files",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="Settings that 'aqabench search' has chosen for one of the methods; a row of their own. "
+    "May be repeated.",
 )
-@click.option(
-    "--progress",
-    type=click.Choice(["auto", "plain", "json"]),
-    default="auto",
-    show_default=True,
-    help="auto draws bars in a terminal and writes plain lines elsewhere; json: a line per event.",
-)
+@watching_options
 @compute_options
 @executor_options
 @store_option
@@ -78,6 +70,7 @@ def command(
     classes: tuple[str, ...],
     seeds: int | None,
     settings: tuple[str, ...],
+    params_files: tuple[Path, ...],
     threads: int,
     device: str,
     precision: str,
@@ -98,33 +91,14 @@ def command(
     from aqabench.board.render.terminal import print_board
     from aqabench.board.select import by_condition, condition_of
     from aqabench.board.table import build
-    from aqabench.data.source import choose
-    from aqabench.data.store import DataStore
-    from aqabench.disk import home
     from aqabench.method.registry import discover
-    from aqabench.protocol.library import load_protocol
-    from aqabench.protocol.schema import BUDGETS
-    from aqabench.runs.plan import Question, make_plan
     from aqabench.runs.store import RunStore
     from aqabench.runs.tracking import require_trackers
 
     # with --progress json the events have the standard output for themselves
     console = Console(stderr=progress == "json")
-    asked = load_protocol(protocol)
+    asked, source, question = ask(protocol, data, budget)
     registry = discover(plugins)
-    source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
-    usual = (asked.protocol.budget or "standard") if source.kind == "real" else "quick"
-    effort = BUDGETS[budget or usual]
-    question = Question(
-        asked.protocol,
-        asked.dataset,
-        asked.digest,
-        source.kind,
-        source.digest,
-        effort,
-        source.groups,
-        source.groups_digest,
-    )
     chosen = asked.protocol.seeds[:seeds] if seeds else None
     if seeds and seeds > len(asked.protocol.seeds):
         raise UsageError(
@@ -133,7 +107,8 @@ def command(
         )
     require_trackers(track)
     numerics = numerics_of(device, precision, executor)
-    plan = make_plan(question, registry, methods, _settings(settings), chosen, classes, numerics)
+    given = settings_of(settings)
+    plan = _plan(question, registry, methods, given, params_files, chosen, classes, numerics)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
     outcome = _execute(plan, source, registry, store, executor, threads, track, progress, console)
@@ -173,20 +148,48 @@ def _execute(
     with display_for(progress, console, plan) as display:
         display.say("preparing the data")
         source.load()  # what is simulated is kept for the processes
-        return executor(jobs_of(plan, source.load, registry, store, threads, track), display)
+        jobs = jobs_of(plan, source.load, registry, store, threads, track)
+        return executor(jobs, display, display.say)
 
 
-def _settings(given: tuple[str, ...]) -> dict[str, Setting]:
-    """Read ``NAME=VALUE`` with YAML's idea of a value."""
-    from aqabench.protocol.yaml12 import scalar
+def _plan(
+    question: Question,
+    registry: Registry,
+    methods: Sequence[str],
+    given: Mapping[str, Setting],
+    params_files: Sequence[Path],
+    seeds: Sequence[int] | None,
+    classes: Sequence[str],
+    numerics: Numerics,
+) -> list[RunSpec]:
+    """Return the runs: of methods as published or as set by hand, and of tuned ones.
 
-    settings: dict[str, Setting] = {}
-    for item in given:
-        name, sign, value = item.partition("=")
-        if not sign or not name:
-            raise UsageError(f"'--set {item}' must be of the form NAME=VALUE, e.g. --set lr=1e-4")
-        try:
-            settings[name.strip()] = scalar(value.strip())
-        except ValueError as error:
-            raise UsageError(f"'--set {item}': {error}. Give a plain value.") from error
-    return settings
+    Raises:
+        UsageError: settings that do not belong together, or to no method.
+    """
+    from aqabench.runs.plan import make_plan
+    from aqabench.runs.tuning import read_params, tuned_plan
+
+    tuned = [read_params(path) for path in params_files]
+    if tuned and given:
+        raise UsageError(
+            "--set and --params cannot be used together: what is set by hand is a part of the "
+            "search. Type: aqabench search --set NAME=VALUE, then run with its --params FILE."
+        )
+    searched = [params.searched.method for params in tuned]
+    for path, name in zip(params_files, searched, strict=True):
+        if name not in methods:
+            raise UsageError(
+                f"'--params {path}' holds settings of {name}, which is not run. Add: --method "
+                f"{name}"
+            )
+        if searched.count(name) > 1:
+            raise UsageError(
+                f"--params is given twice for {name}. Give one, and type the command again with "
+                "the other: each is a row of its own."
+            )
+    untuned = [name for name in methods if name not in searched]
+    plan = make_plan(question, registry, untuned, given, seeds, classes, numerics)
+    for params in tuned:
+        plan += tuned_plan(params, question, registry, seeds, classes, numerics)
+    return plan

@@ -1,16 +1,19 @@
 """Dropout with cheap random bits on the CPU.
 
 On the CPU, drawing one Bernoulli number per element is a large part of a training step, so four
-elements share one 64-bit draw.  Elsewhere the framework's own dropout is used.
+elements share one 64-bit draw.  Elsewhere the framework's own dropout is used.  A rectified layer
+needs no mask for its gradient: what was dropped is zero in its output, like what was negative.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["dropout"]
+__all__ = ["dropout", "relu_dropout"]
 
 _LEVELS = 1 << 16
 
@@ -29,8 +32,44 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return functional.dropout(x, p)
+    return x * _factors(x, p)[0]
+
+
+def relu_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Rectify, then drop as :func:`dropout` does; keeps only its output for the gradient.
+
+    Args:
+        x: any shape.
+        p: in [0, 1).
+        training: False only rectifies.
+    """
+    if not training or p == 0.0:
+        return torch.relu(x)
+    if x.device.type != "cpu":
+        return functional.dropout(torch.relu(x), p)
+    out: Tensor = _ReluDropout.apply(x, p)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ReluDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        factors, ctx.scale = _factors(x, p)
+        out = torch.relu(x).mul_(factors)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, out, 0).mul_(ctx.scale), None
+
+
+def _factors(x: Tensor, p: float) -> tuple[Tensor, float]:
+    """Draw 0 or the scale for each element of ``x``, and return the scale as well."""
     dropped = round(p * _LEVELS)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-    scale = (bits >= dropped - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
-    return x * scale
+    scale = _LEVELS / (_LEVELS - dropped)
+    return (bits >= dropped - _LEVELS // 2).to(x.dtype).mul_(scale), scale

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqabench.nn.dropout import dropout
+from aqabench.nn.dropout import dropout, relu_dropout
 
 __all__ = ["Attention", "Decoder", "Encoder", "EncoderDecoder", "start_xavier"]
 
@@ -112,7 +112,7 @@ class _FeedForward(nn.Module):
         return x + dropout(change, self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = dropout(torch.relu(self.linear1(x)), self.dropout, self.training)
+        hidden = relu_dropout(self.linear1(x), self.dropout, self.training)
         out: Tensor = self.linear2(hidden)
         return out
 

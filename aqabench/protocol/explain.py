@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator
 
 from aqabench.errors import Fault, nearest
 from aqabench.protocol.document import Document, Loc, Plain
@@ -235,6 +236,12 @@ class _Walk:
         with the fewest complaints is the one that was meant.
         """
         members = choices(core)
+        bare = self._bare(members, data)
+        if bare:
+            assert isinstance(data, dict)
+            key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+            self._fault(path, f"'{bare}' stands alone, not in a mapping", suggestion=f"{key}{bare}")
+            return
         if len(members) == len(groups):
             fitting = [
                 (group, member)
@@ -250,13 +257,25 @@ class _Walk:
         for c in custom:
             self._value(schema, core, data, path, c)
         if not custom:
-            words = [
-                word
-                for member in members
-                if (inner := self.schemas.core(member))["type"] in {"literal", "enum"}
-                for word in words_of(inner)
-            ]
-            self._must(schema, data, path, _near(data, words) or self._wrapped(members, data))
+            near = _near(data, self._words(members))
+            self._must(schema, data, path, near or self._wrapped(members, data))
+
+    def _words(self, members: list[Schema]) -> list[Any]:
+        """Return the words that stand alone among the members of a union."""
+        cores = map(self.schemas.core, members)
+        return [w for core in cores if core["type"] in {"literal", "enum"} for w in words_of(core)]
+
+    def _bare(self, members: list[Schema], data: Plain) -> str:
+        """Return WORD where ``{kind: WORD}`` was written and the bare word is a member."""
+        if not isinstance(data, dict):
+            return ""
+        words = self._words(members)
+        for member in members:
+            core = self.schemas.core(member)
+            name = core["discriminator"] if core["type"] == "tagged-union" else None
+            if isinstance(name, str) and data.get(name) in words:
+                return str(data[name])
+        return ""
 
     def _wrapped(self, members: list[Schema], data: Plain) -> str:
         """Return ``{kind: WORD}`` where the bare word is one of the kinds of a member."""
@@ -290,18 +309,37 @@ class _Walk:
 
     def _must(self, schema: Schema, data: Plain, path: Loc, suggestion: str = "") -> None:
         problem = f"must be {self.schemas.describe(schema)}"
-        core = self.schemas.core(schema)["type"]
+        core = self.schemas.core(schema)
+        kind = core["type"]
         if isinstance(data, str):
-            if core == "bool":
+            if kind == "bool":
                 suggestion = _WORDY_BOOLEANS.get(data.lower(), data.lower())
                 suggestion = suggestion if suggestion in {"true", "false"} else ""
-            elif core in {"int", "float"} and _is_number(data):
+            elif kind in {"int", "float"} and _is_number(data):
                 problem += ", without quotes"
-        elif core == "str" and isinstance(data, int | float):
+        elif kind == "str" and isinstance(data, int | float):
             problem += "; put it in quotes"
-        elif core == "int" and isinstance(data, float) and data.is_integer():
+        elif kind == "int" and isinstance(data, float) and data.is_integer():
             suggestion = str(int(data)) if abs(data) < 2**53 else ""
+        if kind in LISTS and not suggestion and self._is_item(core, data):
+            suggestion = f"[{data}]"
         self._fault(path, problem, shown(data), suggestion)
+
+    def _is_item(self, core: Schema, data: Plain) -> bool:
+        """Would a list of this value alone be allowed?"""
+        if not isinstance(data, str | int | float) or int(core.get("min_length", 0)) > 1:
+            return False
+        items = core.get("items_schema")
+        if isinstance(items, list) and "variadic_item_index" not in core and len(items) != 1:
+            return False
+        item = self.schemas.core(self.schemas.item(core, 0))
+        if item["type"] not in {"str", "int", "float", "literal"}:
+            return False
+        try:
+            SchemaValidator(item).validate_python(data, strict=True)
+        except ValidationError:
+            return False
+        return True
 
     def _word(self, data: Plain, words: list[Any], path: Loc, schema: Schema) -> None:
         if isinstance(data, dict | list | None):

@@ -18,6 +18,11 @@ Schema = Mapping[str, Any]
 LISTS = frozenset({"list", "tuple", "set", "frozenset"})
 _MAPPINGS = frozenset({"model-fields", "typed-dict", "dict", "tagged-union"})
 _INNER = {"lax-or-strict": "strict_schema", "json-or-python": "json_schema"}
+_SPELLINGS = {
+    "^[a-z0-9][a-z0-9._-]*$": " of small letters, digits, dots, dashes and underscores",
+    "^[a-z]{1,3}$": " of 1 to 3 small letters",
+}
+"""What patterns of ours ask for; others are shown as they are."""
 _LONGEST = 60
 _LEVELS = 3
 
@@ -114,8 +119,7 @@ class Schemas:
             case "none":
                 return "null"
             case "str":
-                pattern = f" that matches {core['pattern']}" if "pattern" in core else ""
-                return "a text" + _size(core, "character") + pattern
+                return "a text" + _size(core, "character") + _spelling(core.get("pattern", ""))
             case "literal" | "enum":
                 words = [shown(word) for word in words_of(core)]
                 return words[0] if len(words) == 1 else f"one of {listed(words_of(core))}"
@@ -176,6 +180,10 @@ def shown(value: object) -> str:
             return f"a list of {len(value)} item{'s' * (len(value) != 1)}"
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]}…{text[-1]}"
+
+
+def _spelling(pattern: str) -> str:
+    return _SPELLINGS.get(pattern, f" that matches {pattern}") if pattern else ""
 
 
 def _bounds(core: Schema) -> str:

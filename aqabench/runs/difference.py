@@ -6,13 +6,14 @@ Names facts; which of them made the numbers differ is said only where there is o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aqabench.runs.env import PACKAGES
 from aqabench.runs.record import RunRecord
+from aqabench.train.numerics import USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,12 @@ _IDENTITY = {
     "method": "code",
     "source_digest": "code",
     "settings": "settings",
+    "tuned": "settings",
+    "numerics": "settings",
 }
 _RECORD = {
     "dataset": "data",
+    "tuned": "settings",
     "protocol_version": "question",
     "title": "code",
     "opt_outs": "code",
@@ -152,7 +156,9 @@ def verdict(found: list[Difference], agreed: list[Agreement] | None) -> str:
 def _facts(record: RunRecord) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield (group, name) and what the record says."""
     said = record.model_dump(mode="json")
-    for key, value in record.identity.items():
+    # an identity names only what is not as usual
+    numerics = {**asdict(USUAL), **record.identity.get("numerics", {})}
+    for key, value in {**record.identity, "numerics": numerics}.items():
         yield from _flat(_IDENTITY.get(key, "question"), key, value)
     for key, value in record.environment.items():
         packages = (*PACKAGES, "aqabench", "python")

@@ -119,8 +119,9 @@ def _run(
     assert card is not None
     parts = make_parts(spec, data)
     digests = {name: digest for name, part in parts.items() if (digest := mask_digest(part))}
-    for name, digest in digests.items():
-        keep_masks(store.root / protocol.name, parts[name], digest)
+    if spec.trial is None:
+        for name, digest in digests.items():
+            keep_masks(store.root / protocol.name, parts[name], digest)
     folder = store.directory(protocol.name, spec.method, spec.key)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     common: dict[str, Any] = {
@@ -131,10 +132,11 @@ def _run(
         "title": card.title,
         "opt_outs": dict(card.opt_outs),
         "overrides": dict(spec.overrides),
-        "scenarios": parts["test"].scenarios,
+        "tuned": spec.tuned,
+        "scenarios": parts["test" if "test" in parts else "val"].scenarios,
         "samples": {name: len(part.split) for name, part in parts.items()},
         "masks": digests,
-        "hidden": hidden_shares(spec, parts["test"]),
+        "hidden": hidden_shares(spec, parts["test"]) if "test" in parts else {},
         "training": training_share(spec, parts["train"].split),
         "environment": environment(),
         "started": started,
@@ -233,8 +235,12 @@ def _fit(
         method.fit(train, context)
     # the counters know nothing of a graphics card
     joules = energy.joules() if compute.device.type == "cpu" else None
-    shown = looks.batches("test")[0]
-    each = inference_cost(method, shown, all_subsets(spec.question.protocol, dataset))
+    flops, milliseconds = {}, {}
+    if "test" in parts:
+        each = inference_cost(
+            method, looks.batches("test")[0], all_subsets(spec.question.protocol, dataset)
+        )
+        flops, milliseconds = dict(each.flops), dict(each.milliseconds)
     cost = Cost(
         parameters=method.parameters(),
         fit_seconds=fitting.total - looking.total - tracking.seconds,
@@ -243,8 +249,8 @@ def _fit(
         device=str(compute.device),
         gpu_memory_bytes=compute.peak_bytes(),
         threads=torch.get_num_threads(),
-        flops=dict(each.flops),
-        milliseconds=dict(each.milliseconds),
+        flops=flops,
+        milliseconds=milliseconds,
         energy_joules=joules,
     )
     return looks, cost, context.learning_index

@@ -53,6 +53,7 @@ def record_failure(job: Job, reason: str, quote_log: bool) -> RunRecord:
         title=card.title,
         opt_outs=dict(card.opt_outs),
         overrides=dict(spec.overrides),
+        tuned=spec.tuned,
         scenarios=tuple(scenarios(protocol, dataset)),
         environment=environment(),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

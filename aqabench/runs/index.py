@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from aqabench.errors import StoreError
 from aqabench.runs.places import RECORD, latest, size, stamps
-from aqabench.runs.record import RunRecord, row_name
+from aqabench.runs.record import RunRecord
 
 INDEX = "index.sqlite"
 FORMAT = 1
@@ -296,7 +296,7 @@ def summary_of(place: str, record: RunRecord) -> Summary:
         method,
         key,
         status=record.status,
-        row=row_name(record.method, record.overrides),
+        row=record.row,
         class_name=record.class_name,
         seed=record.seed,
         fold=record.fold,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 
-__all__ = ["Listener", "Progress"]
+__all__ = ["Listener", "Progress", "Step"]
 
 
 class Progress(Protocol):
@@ -29,6 +30,16 @@ class Progress(Protocol):
     @property
     def loss(self) -> Mapping[str, float]:
         """Of the step, by term."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A :class:`Progress` as it was heard of from another process."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: Mapping[str, float]
 
 
 class Listener(Protocol):

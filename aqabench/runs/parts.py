@@ -36,13 +36,18 @@ __all__ = ["hidden_shares", "make_parts", "mask_digest", "training_share"]
 
 
 def make_parts(spec: RunSpec, data: FeatureSet) -> dict[str, Part]:
-    """Return train, val (if the protocol has one) and test of the run's class."""
+    """Return train, val (if the protocol has one) and test of the run's class.
+
+    A trial of a search has no test part.
+    """
     protocol, dataset = spec.question.protocol, spec.question.dataset
     class_spec = next(c for c in dataset.classes if c.name == spec.class_name)
     every = scenarios(protocol, dataset).values()
     parts: dict[str, Part] = {}
     moments: Moments | None = None
     for name, rows in split_rows(data, dataset, class_spec, protocol.split, spec.fold).items():
+        if name == "test" and spec.trial is not None:
+            continue
         ids = [data.ids[int(i)] for i in rows]
         split = Split(
             data,

@@ -6,8 +6,6 @@ numbers, so that a run done once is never done again, and a changed one is never
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +14,7 @@ from aqabench.method.card import MethodCard, Setting
 from aqabench.method.registry import Entry, Registry, source_digest
 from aqabench.protocol.folds import fold_names, group_kinds
 from aqabench.protocol.schema import Budget, DataKind, DatasetSpec, Protocol
-from aqabench.runs.record import row_name
+from aqabench.runs.record import Tuned, identity_key, row_name
 from aqabench.train.numerics import USUAL, Numerics
 
 
@@ -47,7 +45,23 @@ class Question:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run to do."""
+    """One run to do.
+
+    Attributes:
+        question: what is asked.
+        method: who answers.
+        source_digest: of the source that can change what it computes.
+        settings: all of them.
+        class_name: the score to predict.
+        seed: of all that is drawn.
+        overrides: what was given by hand.
+        fold: which is tested, or None for a single split.
+        reads_groups: does the method read labels of who performs?
+        numerics: device and precision.
+        trial: number of the trial of a search that it is a part of.  Such a run has no test part:
+            it is scored on validation, and nothing of it can tell what test would have said.
+        tuned: the search that chose its settings.
+    """
 
     question: Question
     method: str
@@ -59,6 +73,8 @@ class RunSpec:
     fold: int | None = None
     reads_groups: bool = False
     numerics: Numerics = USUAL
+    trial: int | None = None
+    tuned: Tuned | None = None
 
     @property
     def identity(self) -> dict[str, object]:
@@ -81,13 +97,18 @@ class RunSpec:
             **folded,
             **({"groups_digest": self.question.groups_digest} if grouped else {}),
             **({"numerics": numerics} if numerics else {}),
+            **({"validation_only": True} if self.trial is not None else {}),
+            **(
+                {"tuned": {"search": self.tuned.search, "trials": self.tuned.trials}}
+                if self.tuned
+                else {}
+            ),
         }
 
     @property
     def key(self) -> str:
-        """16 hex digits of the sha256 of :attr:`identity`."""
-        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """The key of :attr:`identity`."""
+        return identity_key(self.identity)
 
     @property
     def label(self) -> str:
@@ -97,8 +118,9 @@ class RunSpec:
 
     @property
     def row(self) -> str:
-        """The row of a board that it belongs to."""
-        return row_name(self.method, self.overrides)
+        """The row of a board that it belongs to; of a trial, which is on none, its name."""
+        name = row_name(self.method, self.overrides, self.tuned)
+        return name if self.trial is None else f"{name} trial {self.trial}"
 
 
 def make_plan(

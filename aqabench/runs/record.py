@@ -6,11 +6,14 @@ predictions whenever they are shown; a record never carries a number that cannot
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from aqabench.method.card import Setting
 from aqabench.protocol.schema import DataKind
 
 FORMAT = 1
@@ -52,6 +55,21 @@ class Hidden(BaseModel):
     complete: float = Field(description="Share of samples, or of steps, that show everything.")
 
 
+class Tuned(BaseModel):
+    """Where the settings of a run come from that a search has chosen on validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    search: str = Field(description="16 hex digits of what the search was; see its search.json.")
+    trials: int = Field(ge=1, description="Settings that were tried, the published among them.")
+    budget: str = Field(description="Budget of each trial.")
+    seeds: int = Field(description="Seeds of each trial.")
+    trial: int = Field(description="The chosen one; 0 is the published settings.")
+    settings: dict[str, Setting] = Field(description="What was chosen, beside what is given.")
+    validation: float = Field(description="Mean Spearman of the chosen trial on validation.")
+    of_published: float | None = Field(description="The same of trial 0; None if it failed.")
+
+
 class RunRecord(BaseModel):
     """One run, finished or failed."""
 
@@ -70,6 +88,9 @@ class RunRecord(BaseModel):
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description="Settings, and numerics, given by hand; they make a row of their own.",
+    )
+    tuned: Tuned | None = Field(
+        default=None, description="The search that chose settings; it makes a row of its own."
     )
     scenarios: tuple[str, ...]
     selected_epochs: dict[str, int] = Field(default_factory=dict)
@@ -96,6 +117,11 @@ class RunRecord(BaseModel):
         return str(self.identity["method"])
 
     @property
+    def row(self) -> str:
+        """The row of a board that it belongs to."""
+        return row_name(self.method, self.overrides, self.tuned)
+
+    @property
     def class_name(self) -> str:
         """Name of the class."""
         return str(self.identity["class_name"])
@@ -118,7 +144,14 @@ class RunRecord(BaseModel):
         return kind
 
 
-def row_name(method: str, overrides: Mapping[str, Any]) -> str:
-    """Return the method's name with the settings that were given by hand."""
+def row_name(method: str, overrides: Mapping[str, Any], tuned: Tuned | None = None) -> str:
+    """Return the method's name with the settings given by hand, and whether it is tuned."""
     given = ", ".join(f"{k}={v}" for k, v in sorted(overrides.items()))
-    return f"{method}[{given}]" if given else method
+    name = f"{method}[{given}]" if given else method
+    return f"{name} (tuned, {tuned.trials} trials)" if tuned else name
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Return the key of a run: 16 hex digits of the sha256 of its identity."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,8 +5,6 @@ Every check is on bytes that are in hand; nothing of them is stored or shown bef
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,7 +19,7 @@ from aqabench.protocol.schema import SELECTION_RULES
 from aqabench.runs.archive import MEBI
 from aqabench.runs.index import summary_of
 from aqabench.runs.places import RECORD
-from aqabench.runs.record import FORMAT, RunRecord
+from aqabench.runs.record import FORMAT, RunRecord, identity_key
 from aqabench.runs.store import METRICS, PREDICTIONS, read_predictions
 
 if TYPE_CHECKING:
@@ -36,12 +34,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 class RefusedError(StoreError):
     """Why one run is not taken."""
-
-
-def identity_key(identity: Mapping[str, Any]) -> str:
-    """Return the key that a run of this identity has; see :attr:`RunSpec.key`."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def check_run(place: str, files: Mapping[str, bytes], scratch: Path) -> RunRecord:
@@ -86,10 +78,15 @@ def _checked_record(place: str, text: bytes | None) -> RunRecord:
         raise RefusedError(f"has no record of this version: {_first_line(error)}") from error
     if record.format != FORMAT:
         raise RefusedError(f"has a record of format {record.format}, {FORMAT} is read here")
+    if record.identity.get("validation_only"):
+        raise RefusedError("is a trial of a search, which was never tested")
     if record.key != key or identity_key(record.identity) != key:
         raise RefusedError("has a key that is not the hash of its identity")
     if (record.identity["protocol"], record.identity["method"]) != (protocol, method):
         raise RefusedError("lies in the folder of another protocol or method")
+    told = record.tuned.model_dump(include={"search", "trials"}) if record.tuned else None
+    if record.identity.get("tuned") != told:
+        raise RefusedError("says of a search what its identity does not")
     if any(_CONTROL.search(text) for text in _texts(record.model_dump(mode="json"))):
         raise RefusedError("holds control characters, which a terminal would obey")
     return record

@@ -191,7 +191,7 @@ class Looks:
         """The last look's mean Spearman of what epochs are compared by: validation, else test."""
         rows = [row for row in self.curve if row["epoch"] == self.curve[-1]["epoch"]]
         own = {row["part"]: row["criterion"] for row in rows}
-        return math.tanh(own.get("val", own["test"]))
+        return math.tanh(own["val"] if "val" in own else own["test"])
 
     def __call__(self, epoch: int) -> None:
         """Score all parts under all scenarios; keep what a rule prefers to what it had."""

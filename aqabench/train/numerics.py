@@ -1,4 +1,4 @@
-"""In what arithmetic a run computes: on which device, in which precision, compiled or not.
+"""In what arithmetic a run computes: on which device and in which precision.
 
 A run's identity names what is not as usual, so this file knows no torch; what is done about it is
 in :mod:`aqabench.train.device`.

@@ -1,15 +1,11 @@
 """Data that are mapped once, against release files that are read again and again.
 
 Both sides in one run, on files of Fis-V's size: 500 videos of 138 clips, 1024 + 768 + 1024 wide,
-float32, 0.8 GB.  The slow side restates how published loaders work: every item opens the stream's
-pickled dictionary, takes one video of it, and cuts or pads it; three streams an item.
+float32, 0.8 GB.
 """
 
 from __future__ import annotations
 
-import gc
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,48 +14,20 @@ import pytest
 import torch
 
 from aqabench.data.batch import Split
-from aqabench.data.importer import import_release
 from aqabench.data.store import DataStore
 from aqabench.protocol.library import load_dataset
 from aqabench.protocol.schema import DatasetSpec
+from tests.bench.published_loading import (
+    BATCH,
+    STREAMS,
+    TRAINING,
+    VIDEOS,
+    WINDOW,
+    published_item,
+    seconds,
+)
 
 pytestmark = pytest.mark.bench
-
-VIDEOS, CLIPS, WINDOW = 500, 138, 124
-STREAMS = {"rgb_VST": 1024, "audio_AST": 768, "flow_I3D": 1024}
-BATCH = 32
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a release of Fis-V's size in the layout of PAMFN and MCMoE."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("release")
-    ids = [str(i) for i in range(1, VIDEOS + 1)]
-    for name, own in (("train.txt", ids[:400]), ("test.txt", ids[400:])):
-        (folder / name).write_text("".join(f"{i} 29.5 27.25 0\n" for i in own))
-    for name, width in STREAMS.items():
-        made = {i: np.abs(rng.standard_normal((CLIPS, width), dtype="f4")) for i in ids}
-        np.save(folder / f"FISV_{name}.npy", made, allow_pickle=True)  # type: ignore[arg-type]
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(release: Path, tmp_path_factory: pytest.TempPathFactory) -> DataStore:
-    store = DataStore(tmp_path_factory.mktemp("home"))
-    import_release(release, load_dataset("fisv"), store)
-    return store
-
-
-def seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median time of an action."""
-    times = []
-    for _ in range(repeats):
-        gc.collect()
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def read_three_pickles(release: Path) -> list[torch.Tensor]:
@@ -76,24 +44,6 @@ def map_the_cache(store: DataStore, spec: DatasetSpec) -> Split:
     data = store.load(spec)
     rows = data.rows("TES", "train")
     return Split(data, rows, spec.classes[0], ["video", "audio", "flow"])
-
-
-def published_item(release: Path, video: str, generator: np.random.Generator) -> list[torch.Tensor]:
-    """One item as published: three files are read whole for one video, then cut or padded."""
-    start = None
-    item = []
-    for name in STREAMS:
-        features = np.load(release / f"FISV_{name}.npy", allow_pickle=True).item()[video]
-        if start is None:
-            start = int(generator.integers(0, max(1, len(features) - WINDOW)))
-        if len(features) > WINDOW:
-            features = features[start : start + WINDOW]
-        elif len(features) < WINDOW:
-            padded = np.zeros((WINDOW, features.shape[1]), features.dtype)
-            padded[: len(features)] = features
-            features = padded
-        item.append(torch.from_numpy(features).float())
-    return item
 
 
 def one_epoch(split: Split) -> None:
@@ -141,7 +91,7 @@ def test_an_epoch_of_data_is_500_times_faster(
     split = map_the_cache(store, load_dataset("fisv"))
     one_epoch(split)
     epoch = seconds(lambda: one_epoch(split), 5)
-    ratio = 400 * item / epoch
+    ratio = TRAINING * item / epoch
     record_property("published_item_seconds", round(item, 3))
     record_property("epoch_seconds", round(epoch, 3))
     record_property("ratio", round(ratio))

@@ -25,9 +25,8 @@ from aqabench.protocol.library import Asked, load_protocol
 from aqabench.protocol.scenarios import subset_names
 from aqabench.runs import index as index_module
 from aqabench.runs.index import INDEX, RunIndex, Summary
-from aqabench.runs.record import Cost, RunRecord
+from aqabench.runs.record import Cost, RunRecord, identity_key
 from aqabench.runs.store import RECORD, RunStore, prediction_frame
-from aqabench.runs.vetting import identity_key
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]

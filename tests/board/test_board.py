@@ -164,7 +164,7 @@ def test_seeds_are_averaged_and_only_full_grids_count(store: RunStore, asked: As
         put(store, asked, "m", 8.0, seed=seed, skip="PCS" if seed == 2 else "")
     (row,) = board_of(store, asked).rows
     assert row.seeds == (0, 1)
-    assert row.seconds == 4.0
+    assert row.costs["train-time"] == 4.0
     assert row.overall is not None
     assert row.overall.average.n_seeds == 2
 

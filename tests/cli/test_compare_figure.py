@@ -65,3 +65,31 @@ def test_compare_without_a_figure_imports_neither_torch_nor_matplotlib(installed
         )
         assert done.returncode == 0, done.stderr
         assert "constant" in done.stdout or "--figure" in done.stdout
+
+
+def test_boards_are_sorted_and_drawn_by_cost(installed: Run, tmp_path: Path) -> None:
+    for name in ("ridge", "constant"):
+        assert installed("run", "-m", name, "-p", "fisv-rgb", "--seeds", "1").code == 0
+    by_score = installed("compare", "--format", "markdown").out
+    by_params = installed("compare", "--format", "markdown", "--sort", "params").out
+    assert by_score.index("| ridge |") < by_score.index("| constant |")
+    assert by_params.index("| constant |") < by_params.index("| ridge |")
+
+    said = installed("compare", "--sort", "energy")
+    if said.code:  # where the counters may not be read
+        assert said.code == 2
+        assert "no method here has a training energy in all of its runs" in said.words
+        assert "Choose one of: params, train-time, sample-time, memory." in said.words
+
+    path = tmp_path / "cost.svg"
+    assert installed("compare", "--figure", path, "--against", "train-time").code == 0
+    assert b"training time (" in path.read_bytes()
+    said = installed("compare", "--figure", path, "--against", "gpu-memory")
+    assert said.code == 2
+    assert "--against gpu-memory: no method here has a peak GPU memory" in said.words
+
+
+def test_a_cost_to_draw_against_needs_a_figure(aqabench: Run) -> None:
+    said = aqabench("compare", "--against", "flops")
+    assert said.code == 2
+    assert "Type: --figure cost.png --against flops" in said.words

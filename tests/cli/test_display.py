@@ -160,12 +160,14 @@ def test_bars_show_class_seed_epoch_curve_and_time_left(plan: list[RunSpec], wid
         bars.run_ended(plan[1], record(plan[1]), True)
         bars.run_ended(plan[2], record(plan[2], "Its process was ended by SIGKILL [x]."), False)
         assert [line.split(" seed")[0][-3:] for line in drawn(bars, width)[1:]] == ["PCS"]
+        bars.say("the queue does not answer [yet]")
+        assert drawn(bars, width)[0].startswith("all runs")
         bars.run_ended(plan[3], record(plan[3]), False)
     left = " ".join(" ".join(screen(file.getvalue())).split())
     label = " ".join(plan[2].label.split())
     assert re.sub(r"done in \d s", "done", left) == (
         f"[1/4] ridge TES seed 1: done by another process [2/4] {label}: FAILED: Its process was "
-        f"ended by SIGKILL [x]. [3/4] {plan[3].label}: done"
+        f"ended by SIGKILL [x]. the queue does not answer [yet] [3/4] {plan[3].label}: done"
     ), "nothing else is left on the screen"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aqabench.errors import UsageError
 from tests.cli.conftest import Run
 
 ASKED = ("run", "-m", "ridge", "-p", "fisv-rgb", "--data", "real", "--budget", "quick")
@@ -70,3 +71,25 @@ def test_a_machine_without_slurm_is_told_where_to_type_it(
     assert said.code == 2
     assert "There is no sbatch on this machine" in said.words
     assert "login node of your cluster" in said.words
+
+
+@pytest.mark.parametrize(
+    ("method", "gpus", "refused"),
+    [("gdlt", "0", True), ("gdlt", "1", False), ("ridge", "0", False)],
+)
+def test_a_card_that_slurm_would_not_give_is_refused_before_anything_is_handed_over(
+    installed: Run, monkeypatch: pytest.MonkeyPatch, method: str, gpus: str, refused: bool
+) -> None:
+    from aqabench.runs.executors import cluster, queues, slurm
+
+    def handed_over(*_: object) -> None:
+        raise UsageError("handed over")
+
+    monkeypatch.setattr(queues, "require_submitit", lambda _: None)
+    monkeypatch.setattr(slurm.Slurm, "reach", lambda profile, threads: slurm.Slurm(profile, 1, 9))
+    monkeypatch.setattr(cluster, "execute_queued", handed_over)
+    asked = ("run", "-m", method, *ASKED[3:], "--executor", "slurm", "--device", "cuda")
+    said = installed(*asked, "--gpus", gpus)
+    assert said.code == 2
+    assert ("Slurm would give the runs none. Add --gpus 1" in said.words) == refused, said.words
+    assert ("handed over" in said.words) != refused

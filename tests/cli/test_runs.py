@@ -272,6 +272,16 @@ def test_diff_names_what_differs_one_by_one(aqabench: Run, store: RunStore) -> N
     )
 
 
+def test_diff_names_device_and_precision(aqabench: Run, store: RunStore) -> None:
+    first, other = make_record(source=OLD), make_record(source=OLD, numerics={"precision": "bf"})
+    put(store, other, shift=0.25)
+    said = aqabench("runs", "diff", first.key, other.key)
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "settings numerics.precision float32 bf" in lines, lines
+    assert not any("numerics.device" in line for line in lines), "both are on the processor"
+    assert "The predictions differ, and the runs differ in the settings." in said.words
+
+
 def test_diff_of_another_question_compares_no_predictions(aqabench: Run, store: RunStore) -> None:
     ridge = make_record(source=OLD).key
     for other, why in (

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from aqabench.nn.batch_norm import normalise
-from aqabench.nn.dropout import dropout
+from aqabench.nn.dropout import dropout, relu_dropout
 from aqabench.nn.grade_head import GradeHead
 from aqabench.nn.losses import batch_hard_triplet, mean_over_steps
 from aqabench.nn.projection import Projection, on_steps
@@ -77,6 +77,26 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     out.sum().backward()
     assert torch.equal(x.grad, out)
     assert dropout(x, 0.3, False) is x
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("training", [False, True])
+def test_rectifying_and_dropping_at_once_equals_both_apart(p, training):
+    """To the bit, the gradient as well: the same numbers are drawn."""
+    given = torch.randn(7, 33)
+    found = []
+    for function in (
+        lambda x: relu_dropout(x, p, training),
+        lambda x: dropout(torch.relu(x), p, training),
+    ):
+        torch.manual_seed(1)
+        x = given.clone().requires_grad_()
+        out = function(x)
+        (out * torch.arange(33)).sum().backward()
+        found.append((out.detach(), x.grad))
+    for here, there in zip(*found, strict=True):
+        assert torch.equal(here, there)
+    assert (found[0][0] == 0).any()
 
 
 def test_steps_that_stand_for_many_are_normalised_like_the_many():

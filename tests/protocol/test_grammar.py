@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from protocol_strategies import KINDS, TRAININGS
 from pydantic import TypeAdapter
@@ -9,7 +12,8 @@ from pydantic import TypeAdapter
 from aqabench.errors import ProtocolError
 from aqabench.protocol.grammar import ScenarioSpec, TrainingSpec
 from aqabench.protocol.load import load_model
-from aqabench.protocol.schema import Protocol
+from aqabench.protocol.schema import DatasetSpec, Protocol
+from aqabench.protocol.words import Schemas
 
 HEAD = """\
 name: mine
@@ -119,6 +123,44 @@ def test_a_kind_of_training_without_its_mapping_shows_how_to_write_it(kind: str)
     (fault,) = (fault for fault in caught.value.faults if fault.key == "training")
     assert fault.line == 1
     assert fault.suggestion == f"{{kind: {kind}}}"
+
+
+def test_complete_training_is_a_word_and_no_mapping() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        load_model("training: {kind: complete}\n", Protocol)
+    (fault,) = (fault for fault in caught.value.faults if fault.key == "training")
+    assert fault.problem == "'complete' stands alone, not in a mapping"
+    assert fault.suggestion == "training: complete"
+
+
+@pytest.mark.parametrize(
+    ("more", "suggestion"),
+    [
+        ("levels: 1, on: [each]", "[1]"),
+        ("levels: [1.0], on: each", "[each]"),
+        ("levels: 101, on: [each]", ""),
+        ("levels: [1.0], on: Each one", ""),
+        ("levels: true, on: [each]", ""),
+    ],
+)
+def test_a_value_where_its_list_belongs_is_shown_as_a_list(more: str, suggestion: str) -> None:
+    text = HEAD + f"version: 1\nscenarios: [{{kind: gauss, {more}}}]\n"
+    with pytest.raises(ProtocolError) as caught:
+        load_model(text, Protocol)
+    (fault,) = caught.value.faults
+    assert fault.suggestion == suggestion
+    assert fault.problem.startswith("must be a list of at least 1 item, each ")
+    assert "^" not in fault.problem, "no pattern is shown to people"
+
+
+def test_every_pattern_of_the_grammar_is_said_in_words() -> None:
+    schema = json.dumps(Protocol.model_json_schema()) + json.dumps(DatasetSpec.model_json_schema())
+    patterns = set(re.findall(r'"pattern": "([^"]+)"', schema))
+    assert patterns
+    for pattern in patterns:
+        assert "matches" not in Schemas({"type": "any"}).describe(
+            {"type": "str", "pattern": pattern}
+        )
 
 
 def test_the_grammar_has_the_kinds_that_are_tested_here() -> None:

@@ -177,7 +177,8 @@ ONE_FAULT = {
     ),
     "word for a list": (
         ("seeds: [0, 1, 2]", "seeds: 0"),
-        "15:8: seeds: must be a list of at least 1 item, each a whole number (got 0)",
+        "15:8: seeds: must be a list of at least 1 item, each a whole number (got 0); did you "
+        "mean '[0]'?",
     ),
     "list too short": (
         ("seeds: [0, 1, 2]", "seeds: []"),
@@ -279,7 +280,8 @@ seed: 3
         "8:16: scenarios[0].sizes[1]: must be a whole number of at least 1 (got 'x')",
         "9:11: scenarios[1].kind: 'rate' is not one of subsets, rates, block;"
         " did you mean 'rates'?",
-        "10:12: scenarios[1].rates: must be a list, each a number from 0 to 1 (got 1)",
+        "10:12: scenarios[1].rates: must be a list, each a number from 0 to 1 (got 1); did you "
+        "mean '[1]'?",
         "11:5: scenarios[1].lenght: unknown key; allowed here: kind, rates, exact",
         "12:6: scenarios[2]: a merge key '<<' is not allowed; write the keys out",
         "13:5: scenarios[3]: the tag '!t' is not allowed; remove it",

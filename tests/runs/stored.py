@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aqabench.runs.record import RunRecord
+from aqabench.runs.record import RunRecord, identity_key
 from aqabench.runs.store import RECORD, RunStore, prediction_frame
-from aqabench.runs.vetting import identity_key
 
 SCENARIOS = ("v", "a", "va")
 IDS = tuple(f"s{i}" for i in range(12))
@@ -30,6 +29,7 @@ def make_record(
     data_kind: str = "simulated",
     settings: dict[str, Any] | None = None,
     overrides: dict[str, Any] | None = None,
+    numerics: dict[str, str] | None = None,
     **changes: Any,
 ) -> RunRecord:
     """Return a record whose key is right."""
@@ -45,6 +45,7 @@ def make_record(
         "class_name": class_name,
         "seed": seed,
         **({} if fold is None else {"fold": fold}),
+        **({"numerics": numerics} if numerics else {}),
     }
     return RunRecord(
         **{

@@ -31,6 +31,7 @@ from aqabench.runs.executors.queues import Place, Standing, log_of
 from aqabench.runs.executors.slurm import Slurm
 from aqabench.runs.failure import record_failure
 from aqabench.runs.job import Job
+from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 from aqabench.runs.resume import Outcome
 from aqabench.runs.store import METRICS, PREDICTIONS
@@ -220,13 +221,25 @@ def test_signs_of_life_are_passed_on_once_and_damaged_ones_left_out(tmp_path: Pa
         ear.listen(job.spec, heard)
         file.write(step % 2 + step % 3)
         ear.listen(job.spec, heard)
-        file.write('{"step": 4}\n[]\n{"event": "progress"}\n\n' + (step % 5)[:20])
+        file.write('{"step": 4}\n[]\n{"event": "progress"}\n5\n\n' + (step % 5)[:20])
         ear.listen(job.spec, heard)
         file.write((step % 5)[20:] + '{"event": "looked", "epoch": 2, "srcc": 0.5}\n')
         ear.listen(job.spec, heard)
     assert heard.steps == {"constant TES seed 0": [1, 3, 5]}
     assert heard.looks == {"constant TES seed 0": 1}
     assert ear.heard()
+
+
+def test_an_error_of_who_listens_is_not_taken_for_a_damaged_sign(tmp_path: Path) -> None:
+    class Broken(Heard):
+        def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
+            raise KeyError("a bug of a display")
+
+    (job,) = small_jobs(tmp_path / "runs", ["constant"], classes=["TES"])
+    path = tmp_path / "signs.jsonl"
+    path.write_text('{"event": "looked", "epoch": 2, "srcc": 0.5}\n')
+    with pytest.raises(KeyError, match="a bug of a display"):
+        Ear(path).listen(job.spec, Broken())
 
 
 @pytest.mark.usefixtures("_quick")
@@ -591,3 +604,6 @@ def test_what_squeue_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     asked = (tmp_path / "asked").read_text()
     assert f"--user={os.getuid()} --name=aqabench-1,aqabench-2" in asked
     assert queue.standings([]) == {}
+    (tmp_path / "said").write_text(text[:-80])
+    cut = queue.standings([tmp_path / "aqabench-1"])
+    assert cut is None, "of half an answer, what it lacks would be taken for ended"

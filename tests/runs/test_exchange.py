@@ -29,9 +29,8 @@ from aqabench.runs import vetting
 from aqabench.runs.archive import write_archive
 from aqabench.runs.exchange import Imported, export_runs, import_runs
 from aqabench.runs.plan import Question, make_plan
-from aqabench.runs.record import RunRecord
+from aqabench.runs.record import RunRecord, identity_key
 from aqabench.runs.store import CHECKPOINT, LOCK, LOG, METRICS, PREDICTIONS, RECORD, RunStore
-from aqabench.runs.vetting import identity_key
 from tests.runs.stored import make_predictions, make_record, put
 
 Files = dict[str, bytes]
@@ -428,8 +427,18 @@ def _cell(text: str, row: int, column: int, value: str) -> str:
     return "\n".join(map(",".join, lines)) + "\n"
 
 
+def _claims_a_search(files: Files) -> None:
+    tuned = {
+        "search": "0" * 16, "trials": 20, "budget": "quick", "seeds": 1, "trial": 3,
+        "settings": {}, "validation": 0.5, "of_published": None,
+    }  # fmt: skip
+    _record(files, tuned=tuned)
+
+
 BAD: dict[str, tuple[Callable[[Files], object], str]] = {
     "other key in the record": (lambda f: _record(f, key="0" * 16), "not the hash of its identity"),
+    "a search that its identity knows nothing of": (_claims_a_search, "says of a search what its"),
+    "a trial of a search": (lambda f: _identity(f, validation_only=True), "is a trial of a search"),
     "other identity": (lambda f: _identity(f, seed=99), "not the hash of its identity"),
     "other digest": (lambda f: _identity(f, data_kind="real"), "not the hash of its identity"),
     "no json": (lambda f: f.update({RECORD: b"{"}), "no record of this version"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from aqabench.board.costs import mark
+from aqabench.board.render.costs import TITLE, computing_cells, computing_headings
 from aqabench.board.render.lists import (
     COSTS,
     OTHERS,
@@ -46,8 +48,8 @@ def board_markdown(board: Leaderboard) -> str:
                 signed(row.gap),
                 squared_points(row.overall.average_mse) if row.overall else DASH,
                 seeds(row),
-                count(row.parameters),
-                duration(row.seconds),
+                count(row.costs["params"]),
+                f"{duration(row.costs['train-time'])} {mark(board, row, 'train-time')}".strip(),
             ]
             for row in board.rows
         ),
@@ -96,6 +98,11 @@ def board_markdown(board: Leaderboard) -> str:
         lines += ["", f"## {COSTS}", ""]
         rows = ([row.name, *cost_cells(board, row)] for row in board.rows)
         lines += _table(["method", *costs], rows)
+    computing = computing_headings(board)
+    if computing:
+        lines += ["", f"## {TITLE}", ""]
+        rows = ([row.name, *computing_cells(board, row)] for row in board.rows)
+        lines += _table(["method", *computing], rows)
     lines += ["", *(f"- {note}" for note in footnotes(board)), ""]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from aqabench.board.render.costs import computing_notes
 from aqabench.board.render.lists import (
     COMPLETE,
     HIDDEN,
@@ -40,6 +41,7 @@ def footnotes(board: Leaderboard) -> list[str]:
         *_of_masks(board),
         *_of_others(board),
         *_of_costs(board),
+        *computing_notes(board),
     ]
     if board.rule == "oracle":
         notes.append(
@@ -176,7 +178,7 @@ def undefined_note(board: Leaderboard, row: Row) -> list[str]:
     text = f"{counts} are undefined{where} ({', '.join(lost.reasons)})"
     if row.overall is None or math.isfinite(row.overall.average.estimate):
         return [text]
-    last = "; it ranks last" if len(board.rows) > 1 else ""
+    last = "; it ranks last" if len(board.rows) > 1 and board.sorted_by == "score" else ""
     return [f"{text}, so the average is too{last}"]
 
 

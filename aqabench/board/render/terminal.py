@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aqabench.board.costs import QUANTITIES, mark
 from aqabench.board.pairs import Pair
+from aqabench.board.render.costs import (
+    TITLE,
+    computing_cells,
+    computing_headings,
+    cost_cell,
+    unit_heading,
+)
 from aqabench.board.render.lists import (
     COSTS,
     OTHERS,
@@ -95,6 +103,12 @@ def print_board(board: Leaderboard, console: Console) -> None:
         cells = [cost_cells(board, row) for row in board.rows]
         for table in _lists(board, costs, cells, console.width):
             console.print(table)
+    computing = computing_headings(board)
+    if computing:
+        console.print(Text(TITLE, style="italic"))
+        cells = [computing_cells(board, row) for row in board.rows]
+        for table in _lists(board, computing, cells, console.width):
+            console.print(table)
     if len(columns) < len(board.columns):
         note = "Columns of one size or kind are averaged to fit; each: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
@@ -115,24 +129,34 @@ def _summary(board: Leaderboard, width: int) -> Table:
         "last": lambda r: correlation(r.rules.get("last", math.nan)),
         "MSE": lambda r: squared_points(r.overall.average_mse) if r.overall else DASH,
         "seeds": seeds,
-        "params": lambda r: count(r.parameters),
-        "time": lambda r: duration(r.seconds),
+        "params": lambda r: count(r.costs["params"]),
+        "time": lambda r: f"{duration(r.costs['train-time'])} {mark(board, r, 'train-time')}",
     }
     if width < ROOMY and longest + len(average) > NAME - 4:
         del columns["last"]
+    by = board.sorted_by
+    if by in QUANTITIES and by not in ("params", "train-time"):
+        if width < ROOMY:
+            del columns["time"]
+        columns[_broken(unit_heading(board, by))] = lambda r: cost_cell(board, r, by)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         title = Text(breakable(row.name) + (" (FAILED RUNS)" if row.failed else ""))
-        table.add_row(title, *(show(row) for show in columns.values()))
+        table.add_row(title, *(show(row).strip() for show in columns.values()))
     return table
+
+
+def _broken(heading: str) -> str:
+    """Return a heading with its words below each other where it is long."""
+    return textwrap.fill(heading, HEADING, break_long_words=False)
 
 
 def _lists(
     board: Leaderboard, headings: Sequence[str], cells: Sequence[Sequence[str]], width: int
 ) -> list[Table]:
     """Return the lines of all methods, cut into tables that fit below each other."""
-    titles = [textwrap.fill(name, HEADING, break_long_words=False) for name in headings]
+    titles = [_broken(name) for name in headings]
     needs = [
         max(map(len, [*title.split("\n"), *(line[k] for line in cells)]))
         for k, title in enumerate(titles)

@@ -43,20 +43,22 @@ def limits(interval: Interval) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time that fits a column: ``42 s``, ``3.1 min``, ``2.4 h``."""
+    """Return a time that fits a column: ``42 s``, ``3.1 min``, ``2.4 h``, or a dash."""
+    if not math.isfinite(seconds):
+        return DASH
     if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
 
 
-def count(value: int | None) -> str:
-    """Return a count of parameters: ``9.38M``."""
-    if value is None:
+def count(value: float) -> str:
+    """Return a count of parameters: ``9.38M``, or a dash where undefined."""
+    if not math.isfinite(value):
         return DASH
     for size, unit in ((10**6, "M"), (10**3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
-    return str(value)
+    return f"{value:.0f}"
 
 
 def breakable(name: str) -> str:

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 
 from aqabench.cli.display.endings import Endings
-from aqabench.runs.record import row_name
 
 if TYPE_CHECKING:
     from aqabench.runs.listener import Progress as Step
@@ -88,8 +87,11 @@ class RunBars:
         self._endings.sum_up()
 
     def say(self, what: str) -> None:
-        """Say what is going on before the first run."""
-        self._bars.update(self._all, description=escape(what), refresh=True)
+        """Say what is going on: in place of a name, or in a line of its own once runs are on."""
+        if self._own:
+            self._line(what)  # the next step of a run would take it away
+        else:
+            self._bars.update(self._all, description=escape(what), refresh=True)
 
     def run_started(self, spec: RunSpec, number: int, total: int) -> None:
         """Add a line."""
@@ -139,7 +141,7 @@ class RunBars:
 
     def _short(self, spec: RunSpec) -> str:
         """Return what people call the run; the method is cut to make it fit."""
-        label, method = spec.label, row_name(spec.method, spec.overrides)
+        label, method = spec.label, spec.row
         if len(label) <= self._name:
             return label
         rest = label[len(method) :]

@@ -48,6 +48,7 @@ class Endings:
             how = "done by another process"
         elif record.status == "failed":
             how = f"FAILED: {record.error}"
+        del self._began[spec.key]
         self._write(f"[{self.count}/{self.total}] {spec.label}: {how}")
 
     def sum_up(self) -> None:

@@ -74,13 +74,11 @@ def command(
 
 def _heading(console: Console, a: RunRecord, b: RunRecord) -> None:
     from aqabench.cli.lines import print_lines
-    from aqabench.runs.record import row_name
 
     def said(record: RunRecord) -> str:
         fold = "" if record.fold is None else f" fold {record.fold}"
-        name = row_name(record.method, record.overrides)
         return plain(
-            f"{record.key}  {name} {record.class_name} seed {record.seed}{fold}, "
+            f"{record.key}  {record.row} {record.class_name} seed {record.seed}{fold}, "
             f"{record.status}, started {record.started}"
         )
 

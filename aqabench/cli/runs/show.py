@@ -54,7 +54,7 @@ def _lines(record: RunRecord) -> Lines:
     budget = {k: v for k, v in identity["budget"].items() if k != "name"}
     known = {
         "protocol", "protocol_digest", "data_kind", "data_digest", "budget", "method",
-        "source_digest", "settings", "class_name", "seed", "fold",
+        "source_digest", "settings", "class_name", "seed", "fold", "tuned",
     }  # fmt: skip
     return [
         (record.key, f"{record.title}: {record.class_name}, seed {record.seed}{_fold(record)}"),
@@ -71,6 +71,7 @@ def _lines(record: RunRecord) -> Lines:
         ("method", record.method),
         ("  source", str(identity["source_digest"])),
         ("  given by hand", _pairs(record.overrides)),
+        ("  tuned", _tuned(record)),
         ("settings", [f"{k} = {v}" for k, v in identity.get("settings", {}).items()]),
         ("more identity", [f"{k} = {v}" for k, v in identity.items() if k not in known]),
         ("scenarios", _some(record.scenarios)),
@@ -83,6 +84,10 @@ def _lines(record: RunRecord) -> Lines:
         ("cost", _cost(record.cost)),
         ("environment", [f"{name} {value}" for name, value in record.environment.items()]),
     ]
+
+
+def _tuned(record: RunRecord) -> str:
+    return _pairs(record.tuned.model_dump(exclude={"settings"})) if record.tuned else ""
 
 
 def _fold(record: RunRecord) -> str:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -27,10 +27,11 @@ from aqabench import errors
 from aqabench.errors import AqabenchError
 from aqabench.runs.claim import claimed
 from aqabench.runs.cost import available_bytes
+from aqabench.runs.executors.queues import THREADS_BY
 from aqabench.runs.executors.worker import SERVER_GONE, nothing, work
 from aqabench.runs.failure import record_failure
 from aqabench.runs.job import Job
-from aqabench.runs.listener import Listener
+from aqabench.runs.listener import Listener, Step
 from aqabench.runs.record import RunRecord
 from aqabench.runs.resume import Outcome, finished
 
@@ -42,24 +43,12 @@ PRELOADED = ["aqabench.runs.execute", "torch._dynamo"]
 """What every run needs; torch's optimisers load the second, and it takes as long as torch."""
 RUN_BYTES = 3 * 2**29
 """Memory that a run of the largest network may need, when the number of jobs is chosen."""
-THREADS_BY = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What numpy's libraries read their number of threads from, when they are loaded."""
 
 
 def usual_jobs(threads: int) -> int:
     """Return how many runs of so many threads this machine does at once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min((cores or 1) // threads, available_bytes() // RUN_BYTES))
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A sign of life as it comes out of a pipe."""
-
-    step: int
-    steps: int
-    epoch: int
-    loss: Mapping[str, float]
 
 
 @dataclass
@@ -174,8 +163,9 @@ def _context(threads: int) -> BaseContext:
     except KeyboardInterrupt:
         # it would go on importing for seconds, with our output open
         for child in psutil.Process().children():
-            if "multiprocessing.forkserver" in " ".join(child.cmdline()):
-                child.kill()
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if "multiprocessing.forkserver" in " ".join(child.cmdline()):
+                    child.kill()
         raise
     process.join()
     return context
@@ -273,7 +263,7 @@ def _listen(worker: _Worker, listener: Listener) -> None:
             return
         match word:
             case "progress":
-                listener.run_progress(spec, _Step(*rest))
+                listener.run_progress(spec, Step(*rest))
             case "looked":
                 listener.run_looked(spec, *rest)
             case "waits":

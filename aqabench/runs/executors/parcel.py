@@ -10,14 +10,14 @@ import contextlib
 import faulthandler
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aqabench.errors import AqabenchError
 from aqabench.runs.job import Job, run_job
-from aqabench.runs.listener import Listener, Progress
+from aqabench.runs.listener import Listener, Progress, Step
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 
@@ -25,6 +25,13 @@ __all__ = ["Ear", "Parcel"]
 
 EVERY = 2.0
 """Seconds between two lines on how far a run is."""
+_VALUES: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "progress": {"step": int, "steps": int, "epoch": int, "loss": dict},
+    "looked": {"epoch": int, "srcc": float},
+    "waits": {},
+    "error": {"text": str},
+}
+"""Event -> the values that come with it."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +116,6 @@ class _Pen:
         """Its record says so."""
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A sign of life as it is read."""
-
-    step: int
-    steps: int
-    epoch: int
-    loss: Mapping[str, float]
-
-
 class Ear:
     """Reads what a node writes on a run, line by line as lines come.
 
@@ -136,18 +133,18 @@ class Ear:
         """Pass on what is new."""
         for line in self._lines():
             try:
-                said = json.loads(line)
-                match said.pop("event"):
-                    case "progress":
-                        listener.run_progress(spec, _Step(**said))
-                    case "looked":
-                        listener.run_looked(spec, said["epoch"], said["srcc"])
-                    case "waits":
-                        listener.run_waits(spec)
-                    case "error":
-                        self.error = said["text"]
+                event, values = _read(line)
             except (ValueError, KeyError, TypeError):  # a disk was full for a while
                 continue
+            match event:
+                case "progress":
+                    listener.run_progress(spec, Step(**values))
+                case "looked":
+                    listener.run_looked(spec, values["epoch"], values["srcc"])
+                case "waits":
+                    listener.run_waits(spec)
+                case "error":
+                    self.error = values["text"]
 
     def heard(self) -> bool:
         """Has anything been written?"""
@@ -163,3 +160,16 @@ class Ear:
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         yield from whole.splitlines()
+
+
+def _read(line: bytes) -> tuple[str, dict[str, Any]]:
+    """Return an event and its values.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not what a pen writes.
+    """
+    said = json.loads(line)
+    if not isinstance(said, dict):
+        raise TypeError
+    event = said["event"]
+    return event, {name: kind(said[name]) for name, kind in _VALUES[event].items()}

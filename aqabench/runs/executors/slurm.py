@@ -131,6 +131,8 @@ class Slurm:
             return None
         found = {}
         for line in said.splitlines():
+            if line.count("|") < len(FIELDS):  # half an answer would make failures of what it lacks
+                return None
             name, array, index, state, code, reason, *_ = (part.strip() for part in line.split("|"))
             single = not index.isdigit()
             found[name, 0 if single else int(index)] = Standing(
