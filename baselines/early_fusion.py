@@ -28,46 +28,23 @@ from aqabench.data.batch import Batch
 from aqabench.errors import UsageError
 from aqabench.method.base import Task, TorchMethod
 from aqabench.method.card import MethodCard
-from aqabench.nn.batch_norm import normalise_by_running
-from aqabench.nn.grade_head import GradeHead, Grades
+from aqabench.nn.fusion import WIDTH, FusionCore, steps_to_read
 from aqabench.nn.losses import grade_loss
 from aqabench.nn.masks import draw_shown
-from aqabench.nn.projection import Projection, on_steps, pointwise, stream_projection
-from aqabench.nn.streams import PerStream
-from aqabench.nn.transformer import Encoder, start_xavier
+from aqabench.nn.projection import on_steps
 
-WIDTH = 256
-HIDDEN = 768
 PLACES = ("raw", "proj", "enc")
 
 
-class EarlyFusionNet(nn.Module):
-    """Projections, a shared encoder, fusion by concatenation, grade head."""
+class EarlyFusionNet(FusionCore):
+    """The core with something constant in the place of a missing stream: zeros."""
 
     def __init__(
         self, widths: Mapping[str, int], layers: int, heads: int, dropout: float, zero_at: str
     ) -> None:
-        """Build the untrained network.
-
-        Args:
-            widths: symbol of a stream -> D, in the order of every mask.
-            layers: of the encoder and of the decoder.
-            heads: of every attention.
-            dropout: inside the Transformer layers.
-            zero_at: one of ``PLACES``.
-        """
-        super().__init__()
+        """Build the untrained network: the core's sizes, and one of ``PLACES``."""
+        super().__init__(widths, layers, heads, dropout)
         self.zero_at = zero_at
-        self.in_proj = PerStream({m: stream_projection(d, WIDTH) for m, d in widths.items()})
-        self.encoder = Encoder(layers, WIDTH, heads, HIDDEN, dropout)
-        self.fusion = Projection(len(widths) * WIDTH, 2 * WIDTH, WIDTH)
-        self.head = GradeHead(4, layers, WIDTH, heads, HIDDEN, dropout)
-        start_xavier(self.encoder)
-
-    def encode(self, modality: str, features: Tensor, keep: Tensor | None) -> Tensor:
-        """Encode a stream (R, T, D) of samples that have it to (R, T, 256)."""
-        encoded: Tensor = self.encoder(on_steps(self.in_proj[modality], features, keep), keep)
-        return encoded
 
     def encode_rows(
         self, modality: str, features: Tensor, rows: Tensor, keep: Tensor | None
@@ -85,9 +62,7 @@ class EarlyFusionNet(nn.Module):
         """
         if bool(rows.all()):
             return self.encode(modality, features, keep)
-        out = features.new_zeros(*features.shape[:2], WIDTH)
-        if self.zero_at == "raw":
-            out = out + self._projected_zero(modality)
+        out = features.new_zeros(*features.shape[:2], WIDTH) + self.constant(modality)
         there = None if keep is None else keep[rows]
         if bool(rows.any()):
             projected = on_steps(self.in_proj[modality], features[rows], there)
@@ -103,24 +78,19 @@ class EarlyFusionNet(nn.Module):
 
         Equal steps attend to equal steps: the encoder maps them as it maps one.
         """
-        zeros = self.head.prototype.weight.new_zeros(WIDTH)
+        start = self.constant(modality)
         if self.zero_at == "enc":
-            return zeros
-        start = self._projected_zero(modality) if self.zero_at == "raw" else zeros
+            return start
         encoded: Tensor = self.encoder(start.view(1, 1, WIDTH))
         return encoded.view(WIDTH)
 
-    def grade(self, streams: Mapping[str, Tensor], keep: Tensor | None) -> Grades:
-        """Fuse encodings, each (B, T, 256), and decode grades."""
-        joined = torch.cat([streams[m] for m in self.in_proj], -1)  # (B, T, M × 256)
-        grades: Grades = self.head(on_steps(self.fusion, joined, keep), keep)
-        return grades
-
-    def _projected_zero(self, modality: str) -> Tensor:
-        """Project zeros by running statistics: (256,)."""
-        conv_in, norm_in, _, conv_out, norm_out = self.in_proj[modality]
-        hidden = torch.relu(normalise_by_running(norm_in, conv_in.bias[None]))  # (1, D / 2)
-        return normalise_by_running(norm_out, pointwise(conv_out, hidden))[0]
+    def constant(self, modality: str) -> Tensor:
+        """Return what stands for a missing stream where ``zero_at`` says, projected: (256,)."""
+        blank = self.head.prototype.weight.new_zeros
+        if self.zero_at != "raw":
+            return blank(WIDTH)
+        projection = self.in_proj[modality]
+        return projection.by_running(blank(1, projection.first.in_channels))[0]
 
 
 class EarlyFusion(TorchMethod):
@@ -183,16 +153,18 @@ class EarlyFusion(TorchMethod):
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Weighted MSE plus the diversity of the grade queries."""
         assert batch.score is not None
-        net, keep = cast(EarlyFusionNet, self.net), _keep(batch.valid)
-        shown = batch.available
-        if self.settings["modality_dropout"]:
-            shown = draw_shown(shown, generator)
+        net, keep = cast(EarlyFusionNet, self.net), steps_to_read(batch.valid)
+        shown = self.shown(batch.available, generator)
         streams = {}
         for column, (m, features) in enumerate(batch.features.items()):
             symbol = self.task.symbols[m]
             streams[symbol] = net.encode_rows(symbol, features, shown[:, column], keep)
         task, alpha = (cast(float, self.settings[k]) for k in ("task_weight", "alpha"))
         return grade_loss(net.grade(streams, keep), batch.score, task, alpha)
+
+    def shown(self, available: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what a training step shows of what is ``available``, both (B, M) bool."""
+        return draw_shown(available, generator) if self.settings["modality_dropout"] else available
 
     def projections(self) -> Mapping[str, nn.Module]:
         """Return the streams' projections."""
@@ -202,7 +174,7 @@ class EarlyFusion(TorchMethod):
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Project and encode one stream."""
         net = cast(EarlyFusionNet, self.net)
-        return net.encode(self.task.symbols[modality], features, _keep(valid))
+        return net.encode(self.task.symbols[modality], features, steps_to_read(valid))
 
     def score(self, encoded: Mapping[str, Tensor], available: Tensor, valid: Tensor) -> Tensor:
         """Put the filling where a stream is missing, fuse and grade."""
@@ -212,8 +184,4 @@ class EarlyFusion(TorchMethod):
             rows, symbol = available[:, column, None, None], self.task.symbols[m]
             filling = net.filling(symbol).expand(*valid.shape, -1)  # (B, T, 256)
             streams[symbol] = torch.where(rows, encoded[m], filling) if m in encoded else filling
-        return net.grade(streams, _keep(valid)).score
-
-
-def _keep(valid: Tensor) -> Tensor | None:
-    return None if bool(valid.all()) else valid
+        return net.grade(streams, steps_to_read(valid)).score

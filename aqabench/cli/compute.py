@@ -33,6 +33,13 @@ OPTIONS = (
         help="Of matrix products in training; scores are predicted in float32. Runs in bfloat16 "
         "are a row of their own.",
     ),
+    click.option(
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the layers of networks: a minute or more before the first step, worth it in "
+        "long trainings on graphics cards. Such runs are a row of their own.",
+    ),
 )
 
 
@@ -45,18 +52,18 @@ TRACKING = click.option(
 
 
 def compute_options(function: F) -> F:
-    """Add the options; the function gets ``device``, ``precision`` and ``track``."""
+    """Add the options; the function gets those of :func:`device_options` and ``track``."""
     return device_options(TRACKING(function))
 
 
 def device_options(function: F) -> F:
-    """Add those that can change a number: the function gets ``device`` and ``precision``."""
+    """Add those that can change a number: ``device``, ``precision`` and ``compiled``."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
 
 
-def numerics_of(device: str, precision: str, executor: Executor) -> Numerics:
+def numerics_of(device: str, precision: str, compiled: bool, executor: Executor) -> Numerics:
     """Return what was asked for; torch is asked only where a graphics card may be."""
     from aqabench.train.numerics import Numerics, may_have_gpu
 
@@ -68,7 +75,8 @@ def numerics_of(device: str, precision: str, executor: Executor) -> Numerics:
             from aqabench.train.device import has_cuda
 
             device = "cuda" if has_cuda() else "cpu"
-    return Numerics(device, precision)  # type: ignore[arg-type]
+    compiled_parts = "layers" if compiled else "nothing"
+    return Numerics(device, precision, compiled_parts)  # type: ignore[arg-type]
 
 
 def require_here(plan: Sequence[RunSpec], executor: Executor) -> None:

@@ -74,6 +74,7 @@ def command(
     threads: int,
     device: str,
     precision: str,
+    compiled: bool,
     track: tuple[str, ...],
     progress: str,
     executor: Executor,
@@ -106,7 +107,7 @@ def command(
             f"asked for. Type --seeds {len(asked.protocol.seeds)}, or add seeds to a copy of it."
         )
     require_trackers(track)
-    numerics = numerics_of(device, precision, executor)
+    numerics = numerics_of(device, precision, compiled, executor)
     given = settings_of(settings)
     plan = _plan(question, registry, methods, given, params_files, chosen, classes, numerics)
     store = RunStore(store_folder) if store_folder else RunStore.default()

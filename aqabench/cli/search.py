@@ -94,6 +94,7 @@ def command(
     progress: str,
     device: str,
     precision: str,
+    compiled: bool,
     executor: Executor,
     store_folder: Path | None,
 ) -> int:
@@ -118,7 +119,7 @@ def command(
     console = Console(stderr=progress == "json")
     require_optuna()
     _, source, question = ask(protocol, data, budget)
-    numerics = numerics_of(device, precision, executor)
+    numerics = numerics_of(device, precision, compiled, executor)
     search = make_search(
         question, discover(plugins), method, settings_of(settings), seeds, numerics, seed
     )

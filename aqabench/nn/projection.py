@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqabench.nn.batch_norm import normalise
+from aqabench.nn.batch_norm import normalise, normalise_by_running
 
 __all__ = ["Projection", "on_steps", "pointwise", "stream_projection"]
 
@@ -67,6 +67,18 @@ class Projection(nn.Sequential):
             (N, out).
         """
         return self.finish(pointwise(self.first, x))
+
+    def by_running(self, x: Tensor) -> Tensor:
+        """Project rows (N, width) that are no observations, in training as at test: (N, out).
+
+        They are normalised by running statistics and move none.
+        """
+        _, norm_in, _, second, norm_out = self
+        assert isinstance(norm_in, nn.BatchNorm1d)
+        assert isinstance(norm_out, nn.BatchNorm1d)
+        assert isinstance(second, nn.Conv1d)
+        hidden = torch.relu(normalise_by_running(norm_in, pointwise(self.first, x)))  # (N, hidden)
+        return normalise_by_running(norm_out, pointwise(second, hidden))  # (N, out)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Do what comes after the first convolution: (N, hidden) → (N, out)."""

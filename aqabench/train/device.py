@@ -17,11 +17,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import AutocastKwargs
-from torch import Tensor
+from torch import Tensor, nn
 
 from aqabench.data.batch import keep_resident
 from aqabench.data.corrupt import Moments
-from aqabench.errors import UsageError
+from aqabench.errors import MethodError, UsageError
 from aqabench.train.evaluate import Part
 from aqabench.train.numerics import Numerics
 
@@ -38,10 +38,34 @@ class Compute:
     Attributes:
         device: where it lives.
         autocast: makes a block in which matrix products may be of lower precision.
+        compiles: are the layers of networks compiled?
     """
 
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext
+    compiles: bool = False
+
+    def prepare(self, net: nn.Module) -> None:
+        """Have a network's stacked layers compiled where that was asked for; names stay.
+
+        Layers and no more, because masks that differ between samples make shapes depend on data:
+        a whole loss would be compiled again and again.
+
+        Raises:
+            MethodError: the network has no stack of layers.
+        """
+        if not self.compiles:
+            return
+        layers = [
+            layer for stack in net.modules() if isinstance(stack, nn.ModuleList) for layer in stack
+        ]
+        if not layers:
+            raise MethodError(
+                f"{type(net).__name__} has no stack of layers (nn.ModuleList) that could be "
+                "compiled. Run it without --compile."
+            )
+        for layer in layers:
+            layer.compile(dynamic=True)
 
     @property
     def _cuda(self) -> bool:
@@ -118,7 +142,8 @@ def computing(numerics: Numerics) -> Iterator[Compute]:
                 # a kept copy of it in bfloat16 would carry none.
                 kwargs_handlers=[AutocastKwargs(cache_enabled=False)],
             )
-            compute = Compute(accelerator.device, accelerator.autocast)
+            compiles = numerics.compiled == "layers"
+            compute = Compute(accelerator.device, accelerator.autocast, compiles)
             if numerics.device == "cuda":
                 torch.cuda.reset_peak_memory_stats(compute.device)
             yield compute

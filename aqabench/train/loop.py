@@ -40,6 +40,7 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
     Raises:
         MethodError: a loss that is not finite; says at which step and which term.
     """
+    context.compute.prepare(method.net)
     settings = method.settings
     batch_size = cast(int, settings["batch_size"])
     per_epoch = _batches_per_epoch(len(train), batch_size)

@@ -1,4 +1,4 @@
-"""In what arithmetic a run computes: on which device and in which precision.
+"""In what arithmetic a run computes: on which device, in which precision, compiled or not.
 
 A run's identity names what is not as usual, so this file knows no torch; what is done about it is
 in :mod:`aqabench.train.device`.
@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["USUAL", "Device", "Numerics", "Precision", "may_have_gpu"]
+__all__ = ["USUAL", "Compiled", "Device", "Numerics", "Precision", "may_have_gpu"]
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+Compiled = Literal["nothing", "layers"]
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What Linux shows of a graphics card that torch may use: NVIDIA, AMD, and either inside WSL."""
 
@@ -26,10 +27,12 @@ class Numerics:
     Attributes:
         device: where networks live.
         precision: of the matrix products in training; scores are always predicted in float32.
+        compiled: what of a network is compiled; its stacked layers are alike, and compiled once.
     """
 
     device: Device = "cpu"
     precision: Precision = "float32"
+    compiled: Compiled = "nothing"
 
     @property
     def changed(self) -> dict[str, str]:
@@ -39,7 +42,7 @@ class Numerics:
 
 
 USUAL = Numerics()
-"""On the processor, in float32."""
+"""On the processor, in float32, as written."""
 
 
 def may_have_gpu() -> bool:

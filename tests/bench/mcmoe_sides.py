@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from aqabench.method.base import Task, TorchMethod
 from aqabench.method.registry import discover
 from aqabench.methods.mcmoe import CompletionNet
 from aqabench.protocol.library import load_dataset
-from aqabench.runs.cost import peak_memory_bytes
 from aqabench.train.context import FitContext
 from aqabench.train.device import ON_CPU, Compute
 from aqabench.train.evaluate import Part, predict_part
@@ -134,13 +133,35 @@ def streams_of(batch: Batch) -> list[Tensor]:
 def memory_of_ours(store: DataStore) -> int:
     """Train two batches, score all test videos under seven subsets; bytes, in a fresh process."""
     torch.set_num_threads(1)
-    ours = Ours(parts_of(store))
-    ours.epoch(steps=2)
-    ours.score((COMPLETE, (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    return peak_memory_bytes()
+    with _Watch() as watch:
+        ours = Ours(parts_of(store))
+        ours.epoch(steps=2)
+        ours.score((COMPLETE, (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    return watch.peak
 
 
-def keep_loading(release: Path) -> None:
+def memory_of_plain(release: Path, workers: int) -> int:
+    """Train two batches while workers read the next ones; bytes, in a fresh process."""
+    torch.set_num_threads(1)
+    context = multiprocessing.get_context("fork")
+    loading = [context.Process(target=_keep_loading, args=(release,)) for _ in range(workers)]
+    try:
+        with _Watch() as watch:
+            for process in loading:
+                process.start()
+            plain = Plain()
+            item = published_item(release, "1", np.random.default_rng(0))
+            features = [torch.stack([x] * BATCH) for x in item]
+            for mask in ((1, 0, 0), (1, 1, 0)):
+                plain.step(features, torch.rand(BATCH), mask)
+            plain.score([features], COMPLETE)
+    finally:
+        for process in loading:
+            process.kill()
+    return watch.peak
+
+
+def _keep_loading(release: Path) -> None:
     """Do what a worker does: read one item after the other until there is a batch."""
     generator = np.random.default_rng(0)
     while True:
@@ -148,38 +169,36 @@ def keep_loading(release: Path) -> None:
         del items
 
 
-def memory_of_plain(release: Path, workers: int) -> int:
-    """Train two batches while workers read the next ones; bytes, in a fresh process.
+class _Watch:
+    """The most memory of this process and its children that no file backs, seen in between.
 
-    Every so often the shares of this process and its workers are added up, so that the true peak
-    may be higher.
+    What is shared counts once.  Pages of files, which the system takes back when it needs them,
+    count on neither side: pickles that were read, features that are mapped.
     """
-    torch.set_num_threads(1)
-    plain, peak, done = Plain(), 0, threading.Event()
 
-    def watch() -> None:
-        nonlocal peak
+    peak = 0
+
+    def __enter__(self) -> Self:
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
         me = psutil.Process()
-        while not done.is_set():
-            family = [me, *me.children(recursive=True)]
-            peak = max(peak, sum(p.memory_full_info().pss for p in family))
-            done.wait(0.5)
+        while not self._done.wait(0.1):
+            family = [me.pid, *(child.pid for child in me.children())]
+            self.peak = max(self.peak, sum(map(_own_bytes, family)))
 
-    context = multiprocessing.get_context("fork")
-    loading = [context.Process(target=keep_loading, args=(release,)) for _ in range(workers)]
-    for process in loading:
-        process.start()
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        item = published_item(release, "1", np.random.default_rng(0))
-        features = [torch.stack([x] * BATCH) for x in item]
-        for mask in ((1, 0, 0), (1, 1, 0)):
-            plain.step(features, torch.rand(BATCH), mask)
-        plain.score([features], COMPLETE)
-    finally:
-        done.set()
-        watcher.join()
-        for process in loading:
-            process.kill()
-    return peak
+
+def _own_bytes(pid: int) -> int:
+    said = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(
+        int(line.split()[1]) * 1024
+        for line in said.splitlines()
+        if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
+    )

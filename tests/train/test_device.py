@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from aqabench.board.select import by_condition
 from aqabench.cli import main
 from aqabench.data.batch import Batch, Split, keep_resident
 from aqabench.data.simulator import simulate
-from aqabench.errors import UsageError
+from aqabench.errors import MethodError, UsageError
 from aqabench.method.base import FitContext, Task, TorchMethod
 from aqabench.method.card import MethodCard
 from aqabench.method.registry import discover
@@ -61,6 +62,7 @@ def test_what_is_usual_is_no_part_of_a_key() -> None:
         (BFLOAT16, "mcmoe[precision=bfloat16]"),
         (Numerics("cuda"), "mcmoe[device=cuda]"),
         (Numerics("cuda", "bfloat16"), "mcmoe[device=cuda, precision=bfloat16]"),
+        (Numerics(compiled="layers"), "mcmoe[compiled=layers]"),
     ],
 )
 def test_other_numerics_are_other_runs_and_a_row_of_their_own(chosen: Numerics, row: str) -> None:
@@ -256,6 +258,59 @@ def test_every_network_trains_in_bfloat16_and_deterministically_close_to_float32
     assert [len(row.records) for row in rows] == [1, 1]
     low, high = spec.question.dataset.classes[0].bounds
     assert 0 < np.abs(found[0] - found[1]).max() < 0.01 * (high - low)
+
+
+COMPILED = Numerics(compiled="layers")
+FEW = "gdlt", "mcmoe"
+
+
+@pytest.mark.parametrize(
+    "method", [*FEW, *(pytest.param(m, marks=pytest.mark.slow) for m in NETWORKS if m not in FEW)]
+)
+def test_layers_of_every_network_can_be_compiled_and_keep_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Without a compiler, which takes minutes: what it is given, is run as it is."""
+    torch.set_num_threads(1)
+    given: list[str] = []
+
+    def compile_nothing(layer: nn.Module, *, dynamic: bool) -> None:
+        assert dynamic
+        given.append(type(layer).__name__)
+        layer._compiled_call_impl = layer._call_impl  # type: ignore[assignment]
+
+    monkeypatch.setattr(nn.Module, "compile", compile_nothing)
+    found = []
+    for chosen in (USUAL, COMPILED):
+        spec = _spec(method, chosen)
+        data = simulate(spec.question.dataset)
+        (record,) = execute([spec], data, discover(), RunStore(tmp_path), Heard()).records
+        assert record.error == "", record.traceback
+        assert bool(given) == (chosen is COMPILED)
+        found.append(RunStore(tmp_path).predictions(record)["prediction"].to_numpy())
+    assert np.array_equal(*found)
+
+
+def test_a_network_without_layers_is_not_compiled_in_silence() -> None:
+    with computing(COMPILED) as compute, pytest.raises(MethodError, match="without --compile"):
+        compute.prepare(nn.Linear(2, 2))
+
+
+@pytest.mark.slow
+def test_what_torch_compiles_computes_the_same(tmp_path: Path) -> None:
+    """Two real runs; needs a C++ compiler."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("no C++ compiler here, which torch.compile needs on a processor")
+    torch.set_num_threads(1)
+    found = []
+    for chosen in (USUAL, COMPILED):
+        spec = _spec("gdlt", chosen)
+        data = simulate(spec.question.dataset)
+        (record,) = execute([spec], data, discover(), RunStore(tmp_path), Heard()).records
+        assert record.error == "", record.traceback
+        found.append(RunStore(tmp_path).predictions(record)["prediction"].to_numpy())
+    low, high = spec.question.dataset.classes[0].bounds
+    assert np.abs(found[0] - found[1]).max() < 1e-3 * (high - low)
 
 
 def _elsewhere(folder: Path, *methods: str) -> dict[str, float]:
