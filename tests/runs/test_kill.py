@@ -211,8 +211,10 @@ def _board(commands: Commands, store: Path) -> str:
     assert code == 0, err
     lines = text.splitlines()
     assert lines[2].endswith("| time |")
-    first = lines.index("## Spearman")
-    return "\n".join([*(re.sub(r"[^|]*\|$", "", x) for x in lines[:first]), *lines[first:]])
+    first, cost = lines.index("## Spearman"), lines.index("## What they take")
+    notes = next(i for i in range(cost, len(lines)) if lines[i].startswith("- "))
+    summary = [re.sub(r"[^|]*\|$", "", x) for x in lines[:first]]
+    return "\n".join([*summary, *lines[first:cost], *lines[notes:]])
 
 
 def _numbers(root: Path) -> dict[str, bytes]:

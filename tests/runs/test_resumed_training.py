@@ -55,7 +55,12 @@ def _files(store: RunStore, spec: RunSpec) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
-    ("at", "numerics"), [(4, USUAL), (7, USUAL), (4, Numerics(precision="bfloat16"))]
+    ("at", "numerics"),
+    [
+        (4, USUAL),
+        pytest.param(7, USUAL, marks=pytest.mark.slow),
+        pytest.param(4, Numerics(precision="bfloat16"), marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_training_equals_an_uninterrupted_one(
     tmp_path: Path,

@@ -41,6 +41,10 @@ NETWORKS = sorted(
     if "optimizer" in discover().get(name).card.settings  # type: ignore[union-attr]
 )
 
+FEW = "gdlt", "mcmoe"
+SOME_FAST = [*FEW, *(pytest.param(m, marks=pytest.mark.slow) for m in NETWORKS if m not in FEW)]
+"""All networks, most of them in the slow tests."""
+
 
 def _spec(method: str, chosen: Numerics = USUAL) -> RunSpec:
     question = tiny_question()
@@ -241,7 +245,7 @@ def test_features_are_moved_once_for_all_splits_that_share_them() -> None:
     assert train.flat["video"] is not train.flat["audio"]
 
 
-@pytest.mark.parametrize("method", NETWORKS)
+@pytest.mark.parametrize("method", SOME_FAST)
 def test_every_network_trains_in_bfloat16_and_deterministically_close_to_float32(
     tmp_path: Path, method: str
 ) -> None:
@@ -261,12 +265,9 @@ def test_every_network_trains_in_bfloat16_and_deterministically_close_to_float32
 
 
 COMPILED = Numerics(compiled="layers")
-FEW = "gdlt", "mcmoe"
 
 
-@pytest.mark.parametrize(
-    "method", [*FEW, *(pytest.param(m, marks=pytest.mark.slow) for m in NETWORKS if m not in FEW)]
-)
+@pytest.mark.parametrize("method", SOME_FAST)
 def test_layers_of_every_network_can_be_compiled_and_keep_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
