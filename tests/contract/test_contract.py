@@ -40,7 +40,10 @@ def test_contract(name: str) -> None:
     assert {r.check for r in results} == set(CHECKS)
 
 
-@pytest.mark.parametrize("streams", [FOUR, TWO], ids=["four", "two"])
+@pytest.mark.parametrize(
+    "streams",
+    [pytest.param(FOUR, id="four"), pytest.param(TWO, id="two", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_no_method_assumes_the_fields_three_streams(
     name: str, streams: tuple[ModalitySpec, ...]

@@ -90,7 +90,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 
 
 @pytest.mark.usefixtures("often")
-@pytest.mark.parametrize("content", [b"no checkpoint", None])
+@pytest.mark.parametrize("content", [b"no checkpoint", pytest.param(None, marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_means_beginning_anew(
     tmp_path: Path,
     asked: tuple[Question, FeatureSet],
