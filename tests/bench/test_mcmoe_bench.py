@@ -31,6 +31,7 @@ from aqabench.train.numerics import Numerics
 from tests.bench.mcmoe_sides import (
     COMPLETE,
     STEPS,
+    SUBSETS,
     Ours,
     Plain,
     memory_of_ours,
@@ -42,7 +43,6 @@ from tests.bench.published_loading import BATCH, TRAINING, VIDEOS, WINDOW, publi
 
 pytestmark = pytest.mark.bench
 
-SUBSETS = (COMPLETE, *PUBLISHED_MASKS)
 TESTED = VIDEOS - TRAINING
 HALF = Numerics(precision="bfloat16")
 Record = Callable[[str, object], None]
