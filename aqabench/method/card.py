@@ -32,6 +32,7 @@ class MethodCard:
         licence: licence of that repository, or "none stated".
         differs: what differs from the published form.
         citation: BibTeX.
+        claims: names under which ``leaderboards/published`` has what papers report for it.
         settings: hyper-parameter -> default.
         published: ``"fisv"`` or ``"fisv/TES"`` -> settings that the paper uses there.
         search: hyper-parameter -> (``"log"`` | ``"linear"``, low, high) or (``"choice"``, a, b, …).
@@ -59,6 +60,7 @@ class MethodCard:
     licence: str = ""
     differs: str = ""
     citation: str = ""
+    claims: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     search: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
