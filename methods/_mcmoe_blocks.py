@@ -7,6 +7,7 @@ sample, losses or switches; ``mcmoe.py`` does.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +149,41 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (…, experts) weights, summing to 1, for (…, 256)."""
         return torch.softmax(self.fc2(functional.gelu(self.fc1(x))), -1)
+
+
+def divergence(guess: Tensor, target: Tensor) -> Tensor:
+    """Return KL(softmax target ‖ softmax guess) over channels (…, 256), summed over the rest.
+
+    Keeps its two arguments for the gradient, where the composed functions keep four maps of the
+    size of a stream.
+    """
+    out: Tensor = _Divergence.apply(guess, target)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Divergence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, guess: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(guess, target)
+        known, gap = _share_and_gap(guess, target)
+        return (known * gap).sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        guess, target = ctx.saved_tensors
+        known, gap = _share_and_gap(guess, target)
+        to_guess = (torch.softmax(guess, -1) - known).mul_(gradient)
+        if not ctx.needs_input_grad[1]:
+            return to_guess, None
+        own = (known * gap).sum(-1, keepdim=True)  # each row's divergence
+        return to_guess, known.mul_(gap.sub_(own)).mul_(gradient)
+
+
+def _share_and_gap(guess: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return softmax of the target, and how far its logarithm is above the guess's."""
+    known = torch.log_softmax(target, -1)
+    return known.exp(), known - torch.log_softmax(guess, -1)
 
 
 def rows_of(x: Tensor, wanted: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class ScoringNet(nn.Module):
         """
         shown = self._checked(available, features)
         h = self._encode_rows(features, self._by_modality(shown), valid)
-        return self._pass(h, shown, self._keep(valid)).grades.score
+        return self._pass(h, self._noticed(shown, h), self._keep(valid)).grades.score
 
     def encode(self, modality: str, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Encode one stream of samples that have it.
@@ -142,7 +142,7 @@ class ScoringNet(nn.Module):
             else torch.zeros_like(like)
             for i, m in enumerate(self.modalities)
         }
-        return self._pass(h, shown, self._keep(valid)).grades.score
+        return self._pass(h, self._noticed(shown, h), self._keep(valid)).grades.score
 
     def score_subsets(
         self, encoded: Mapping[str, Tensor], subsets: Tensor, valid: Tensor | None = None
@@ -160,7 +160,7 @@ class ScoringNet(nn.Module):
         Returns:
             (S, B) normalised scores.
         """
-        wanted = self._checked(subsets, encoded, per_sample=False)
+        wanted = self._noticed(self._checked(subsets, encoded, per_sample=False), encoded)
         sources = [self._names(row) for row in wanted.tolist()]
         real: dict[str, Tensor] = {}
         scores = [
@@ -191,6 +191,14 @@ class ScoringNet(nn.Module):
         everywhere = None if keep is None else keep.repeat(len(sources), 1)
         memory = on_steps(self.fusion.finish, hidden.flatten(0, 1), everywhere)
         return self._grade(memory, everywhere, batch).score.view(len(sources), batch)
+
+    def _noticed(self, shown: Tensor, encoded: Mapping[str, Tensor]) -> Tensor:
+        """Return which shown streams (…, M) the published test by sums notices (Q4)."""
+        if not self.switches.zero_sum_absence:
+            return shown
+        there = [m not in encoded or bool(encoded[m].sum() != 0) for m in self.modalities]
+        noticed = shown & torch.tensor(there, device=shown.device)
+        return noticed if bool(noticed.any(-1).all()) else shown
 
     def _by_modality(self, mask: Tensor) -> dict[str, Tensor]:
         """Return the columns of a mask (B, M) by the streams' symbols."""

@@ -21,6 +21,9 @@ class Switches:
             every sample gets the code of place 0: the published network, each sample alone.
         constant_generator: Q2 and Q3, the generator starts from zeros, so that its output is one
             vector for all time steps; off, from a learned token plus a time code.
+        zero_sum_absence: Q4, a stream whose encodings in a batch sum to exactly zero is taken for
+            absent.  Rounding decides that for fresh weights, so it is off in the published form
+            as well; where nothing would be left (the official code ends there) nothing is dropped.
         complete_never_shown: Q5, training never shows all modalities.
         one_mask_per_batch: Q6, all samples of a training batch hide the same modalities; needs
             complete training data.
@@ -38,6 +41,7 @@ class Switches:
     batch_positions: bool = False
     query_positions: bool = True
     constant_generator: bool = False
+    zero_sum_absence: bool = False
     complete_never_shown: bool = False
     one_mask_per_batch: bool = False
     attached_teachers: bool = False
@@ -48,7 +52,7 @@ class Switches:
 
     @classmethod
     def published(cls, **overrides: bool) -> Switches:
-        """Return the switches of the official code, apart from ``overrides``."""
+        """Return the switches of the official code but Q4, apart from ``overrides``."""
         known = [f.name for f in fields(cls)]
         for name in overrides:
             if name not in known:
@@ -56,7 +60,8 @@ class Switches:
                     f"MCMoE has no switch '{name}'. It has: {', '.join(known)}. See: "
                     "aqabench show mcmoe"
                 )
-        everything = cls(**{name: name != "query_positions" for name in known})
+        off = ("query_positions", "zero_sum_absence")
+        everything = cls(**{name: name not in off for name in known})
         return replace(everything, **overrides)
 
     def __post_init__(self) -> None:

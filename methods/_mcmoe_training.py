@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aqabench.errors import MethodError
-from aqabench.methods._mcmoe_blocks import WIDTH, rows_of
+from aqabench.methods._mcmoe_blocks import WIDTH, divergence, rows_of
 from aqabench.methods._mcmoe_scoring import Outcome, Refined, ScoringNet
 from aqabench.methods._mcmoe_switches import Switches
 from aqabench.nn.losses import batch_hard_triplet
@@ -131,6 +131,7 @@ class CompletionNet(ScoringNet):
             h = self._encode_rows(features, self._by_modality(shown), valid)
             for i, m in enumerate(self.modalities):
                 truth[m] = torch.where(shown[:, i, None, None], h[m].detach(), truth[m])
+        shown = self._noticed(shown, h)
         outcome = self._pass(h, shown, keep)
         grades = outcome.grades
         return {
@@ -199,12 +200,10 @@ class CompletionNet(ScoringNet):
             there = None if keep is None else rows_of(keep, exists)
             known = m in outcome.refined and bool(exists.all())
             view = self._teach(m, i, outcome.refined[m] if known else None, truth[m], exists, there)
-            target = torch.log_softmax(view, -1)
-            guess = torch.log_softmax(rows_of(outcome.mixed[m], exists), -1)
+            guess = rows_of(outcome.mixed[m], exists)
             if there is not None:
-                target, guess = target[there], guess[there]
-            divergence = functional.kl_div(guess, target, reduction="sum", log_target=True)
-            total = total + divergence / target.numel()
+                view, guess = view[there], guess[there]
+            total = total + divergence(guess, view) / view.numel()
         return total if self.switches.elementwise_kl else total * WIDTH
 
     def _teach(

@@ -152,6 +152,7 @@ class GDLT(SingleStreamMethod):
             "Long-term Action Assessment}, author={Xu, Angchi and Zeng, Ling-An and Zheng, "
             "Wei-Shi}, booktitle={CVPR}, year={2022}}"
         ),
+        claims=("GDLT",),
         settings={
             "stream": "video",
             "optimizer": "sgd",

@@ -182,6 +182,7 @@ class LMACNetMethod(TorchMethod):
             "Long-term Action Quality Assessment}, author={Wang, X. and Li, P.-J. and Shen, "
             "Y.-Y.}, journal={Applied Soft Computing}, year={2025}}"
         ),
+        claims=("LMAC-Net",),
         settings={
             "optimizer": "adamw",
             "lr": 9e-5,

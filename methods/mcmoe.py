@@ -18,9 +18,9 @@ Published are three streams.  For M of them, under any symbols, there are M gene
 M routes and a fusion of M × 256 channels, and training draws from the 2^M − 1 non-empty subsets
 (2^M − 2 with Q5): our generalisation, and for M = 3 the published network to the bit.
 
-One published behaviour has no switch: absence is found there by testing whether an encoding sums
-to zero (Q4).  Rounding decides that test for fresh weights, so it cannot be reproduced, and for
-trained weights it agrees with the mask that is used here.
+Absence is found there by testing whether an encoding sums to zero (Q4).  Rounding decides that
+test for fresh weights, so the switch for it is off even in the published form; for trained weights
+it agrees with the mask that is used here.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from aqabench.data.batch import Batch
+from aqabench.data.batch import Batch, Split
 from aqabench.method.base import Task, TorchMethod
 from aqabench.method.card import MethodCard
 from aqabench.methods._mcmoe_published import MODALITIES, PUBLISHED_MASKS, MCMoENet
 from aqabench.methods._mcmoe_switches import Switches
 from aqabench.methods._mcmoe_training import CompletionNet, LossWeights
 from aqabench.nn.checkpoint import as_tensors, load_weights
+from aqabench.train.context import FitContext
 
 __all__ = [
     "MODALITIES",
@@ -79,6 +80,31 @@ _PUBLISHED = {
     "fs1000/CO": {"epochs": 520},
     "fs1000/IN": {"epochs": 390},
 }
+_DEFECTS = {
+    "Q1 positional code by place in the batch": {"batch_positions": True, "query_positions": False},
+    "Q2 generator constant in time": {"constant_generator": True},
+    "Q4 absence by a sum of zero": {"zero_sum_absence": True},
+    "Q5 complete input never trained": {"complete_never_shown": True},
+    "Q6 one mask per batch": {"one_mask_per_batch": True},
+    "Q7 teachers not detached": {"attached_teachers": True},
+    "Q8 alignment averaged over channels": {"elementwise_kl": True},
+    "Q9 first line of the list skipped": {"skip_first_sample": True},
+    "Q15 teacher moves running statistics": {"teacher_statistics": True},
+    "Q16 padding is data": {"padding_is_data": True},
+    "Q18 two hidden streams count twice": {"summed_reconstruction": True},
+}
+_REMEDIES = {
+    "Q1 positional code by query": {"batch_positions": False, "query_positions": True},
+    "Q2 generator knows time": {"constant_generator": False},
+    "Q5 complete input trained": {"complete_never_shown": False},
+    "Q6 a mask per sample": {"one_mask_per_batch": False},
+    "Q7 teachers detached": {"attached_teachers": False},
+    "Q8 alignment summed over channels": {"elementwise_kl": False},
+    "Q9 no line of the list skipped": {"skip_first_sample": False},
+    "Q15 teacher leaves running statistics": {"teacher_statistics": False},
+    "Q16 padding masked": {"padding_is_data": False},
+    "Q18 mean over hidden streams": {"summed_reconstruction": False},
+}
 _SEARCH = {
     "lr": ("log", 5e-5, 1e-3),
     "dropout": ("linear", 0.0, 0.5),
@@ -117,16 +143,18 @@ class MCMoE(TorchMethod):
         differs=(
             "Positional code on the queries instead of the batch, a generator that knows time, "
             "masks per sample with the complete one among them, teachers detached, padding masked, "
-            "alignment scaled per step. Each is a setting; mcmoe-released has the published ones. "
-            "Published for three streams; any other number is our generalisation. Streams "
-            "narrower than 32 get 16 hidden channels."
+            "alignment scaled per step, no sample skipped. Each is a switch; mcmoe-released has "
+            "the published ones. Published for three streams; any other number is our "
+            "generalisation. Streams narrower than 32 get 16 hidden channels."
         ),
         citation=_CITATION,
+        claims=("MCMoE",),
         settings={
             **_RECIPE,
             "batch_positions": False,
             "query_positions": True,
             "constant_generator": False,
+            "zero_sum_absence": False,
             "complete_never_shown": False,
             "one_mask_per_batch": False,
             "attached_teachers": False,
@@ -134,12 +162,18 @@ class MCMoE(TorchMethod):
             "teacher_statistics": False,
             "padding_is_data": False,
             "summed_reconstruction": False,
+            "skip_first_sample": False,
         },
         published=_PUBLISHED,
+        switches=_DEFECTS,
         search=_SEARCH,
         min_modalities=2,
         contract_settings={"batch_size": 16},
     )
+
+    def fit(self, train: Split, context: FitContext) -> None:
+        """Train with the shared loop, without the first sample if that is switched on (Q9)."""
+        super().fit(train.without_first() if self.settings["skip_first_sample"] else train, context)
 
     def build(self, task: Task) -> nn.Module:
         """Return the untrained network for the widths of the streams."""
@@ -200,16 +234,18 @@ class MCMoEReleased(MCMoE):
         code=_CODE,
         licence="none seen in the repository",
         differs=(
-            "The absence test by zero sums (Q4); random windows can be the last one. Published for "
-            "three streams; any other number is our generalisation. Streams narrower than 32 get "
-            "16 hidden channels."
+            "The absence test by zero sums (Q4) is off; random windows can be the last one. "
+            "Published for three streams; any other number is our generalisation. Streams narrower "
+            "than 32 get 16 hidden channels."
         ),
         citation=_CITATION,
+        claims=("MCMoE",),
         settings={
             **_RECIPE,
             "batch_positions": True,
             "query_positions": False,
             "constant_generator": True,
+            "zero_sum_absence": False,
             "complete_never_shown": True,
             "one_mask_per_batch": True,
             "attached_teachers": True,
@@ -217,8 +253,10 @@ class MCMoEReleased(MCMoE):
             "teacher_statistics": True,
             "padding_is_data": True,
             "summed_reconstruction": True,
+            "skip_first_sample": False,
         },
-        published=_PUBLISHED,
+        published={**_PUBLISHED, "fisv": {"alpha": 0.5, "skip_first_sample": True}},
+        switches=_REMEDIES,
         search=_SEARCH,
         min_modalities=2,
         contract_settings={"batch_size": 16},

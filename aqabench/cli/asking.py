@@ -70,6 +70,21 @@ def ask(protocol: str, data: str, budget: str | None) -> tuple[Asked, Source, Qu
     return asked, source, question
 
 
+def seeds_of(asked: Asked, count: int | None) -> tuple[int, ...] | None:
+    """Return the first of a protocol's seeds; None for as many as the budget has.
+
+    Raises:
+        UsageError: it has fewer.
+    """
+    every = asked.protocol.seeds
+    if count and count > len(every):
+        raise UsageError(
+            f"Protocol {asked.protocol.name} has {len(every)} seeds, {count} were asked for. Type "
+            f"--seeds {len(every)}, or add seeds to a copy of it."
+        )
+    return every[:count] if count else None
+
+
 def settings_of(given: tuple[str, ...]) -> dict[str, Setting]:
     """Read ``NAME=VALUE`` with YAML's idea of a value.
 

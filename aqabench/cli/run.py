@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.asking import ask, data_options, settings_of
-from aqabench.cli.compute import compute_options, numerics_of, require_here
+from aqabench.cli.asking import ask, data_options, seeds_of, settings_of
+from aqabench.cli.compute import compute_options, numerics_of
 from aqabench.cli.executor import executor_options
 from aqabench.cli.options import (
     METHOD,
@@ -22,15 +22,10 @@ from aqabench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import Console
-
     from aqabench.cli.executor import Executor
-    from aqabench.data.source import Source
     from aqabench.method.card import Setting
     from aqabench.method.registry import Registry
     from aqabench.runs.plan import Question, RunSpec
-    from aqabench.runs.resume import Outcome
-    from aqabench.runs.store import RunStore
     from aqabench.train.numerics import Numerics
 
 
@@ -92,6 +87,7 @@ def command(
     from aqabench.board.render.terminal import print_board
     from aqabench.board.select import by_condition, condition_of
     from aqabench.board.table import build
+    from aqabench.cli.carry_out import carry_out
     from aqabench.method.registry import discover
     from aqabench.runs.store import RunStore
     from aqabench.runs.tracking import require_trackers
@@ -100,57 +96,19 @@ def command(
     console = Console(stderr=progress == "json")
     asked, source, question = ask(protocol, data, budget)
     registry = discover(plugins)
-    chosen = asked.protocol.seeds[:seeds] if seeds else None
-    if seeds and seeds > len(asked.protocol.seeds):
-        raise UsageError(
-            f"Protocol {asked.protocol.name} has {len(asked.protocol.seeds)} seeds, {seeds} were "
-            f"asked for. Type --seeds {len(asked.protocol.seeds)}, or add seeds to a copy of it."
-        )
+    chosen = seeds_of(asked, seeds)
     require_trackers(track)
     numerics = numerics_of(device, precision, compiled, executor)
     given = settings_of(settings)
     plan = _plan(question, registry, methods, given, params_files, chosen, classes, numerics)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
-    outcome = _execute(plan, source, registry, store, executor, threads, track, progress, console)
+    outcome = carry_out(plan, source, registry, store, executor, threads, track, progress, console)
     condition = condition_of(outcome.records[0])
     board = build(asked, condition, by_condition(outcome.records)[condition], store)
     print_board(board, console)
     console.print(f"Stored in {store.root / asked.protocol.name}", highlight=False, soft_wrap=True)
     return 1 if outcome.failed else 0
-
-
-def _execute(
-    plan: Sequence[RunSpec],
-    source: Source,
-    registry: Registry,
-    store: RunStore,
-    executor: Executor,
-    threads: int,
-    track: tuple[str, ...],
-    progress: str,
-    console: Console,
-) -> Outcome:
-    """Do what is not stored, each run in a process of its own, here or elsewhere."""
-    from aqabench.protocol.load import dump
-    from aqabench.runs.resume import stored_outcome
-
-    outcome = stored_outcome(plan, store)
-    if outcome is not None:
-        console.print(f"All {len(plan)} runs are stored already.", highlight=False)
-        return outcome
-    require_here(plan, executor)
-    store.require_writable()
-    protocol = plan[0].question.protocol
-    store.keep_protocol(protocol.name, dump(protocol))
-    from aqabench.cli.display import display_for
-    from aqabench.runs.job import jobs_of
-
-    with display_for(progress, console, plan) as display:
-        display.say("preparing the data")
-        source.load()  # what is simulated is kept for the processes
-        jobs = jobs_of(plan, source.load, registry, store, threads, track)
-        return executor(jobs, display, display.say)
 
 
 def _plan(

@@ -7,8 +7,10 @@ scenario hides with NaN, so that a method that touches it fails loudly.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -146,11 +148,23 @@ class Split:
         everything = np.ones((len(rows), len(self.modalities)), dtype=bool)
         self.available = torch.from_numpy(everything if exists is None else exists)  # (n, M)
         self._redraw = redraw
-        self._dense: dict[tuple[str, int], list[Batch]] = {}
 
     def __len__(self) -> int:
         """Return the number of videos n."""
         return len(self.ids)
+
+    def without_first(self) -> Split:
+        """Return the part without the first video of its list, as some published loaders read it.
+
+        They skip a first line that is no header.
+        """
+        rest = copy.copy(self)
+        rest.ids = self.ids[1:]
+        rest.groups = {kind: labels[1:] for kind, labels in self.groups.items()}
+        rest.points, rest.score = self.points[1:], self.score[1:]
+        rest.begin, rest.lengths = self.begin[1:], self.lengths[1:]
+        rest.available = self.available[1:]
+        return rest
 
     def to_points(self, normalised: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Turn (…,) normalised predictions into judge points."""
@@ -175,10 +189,10 @@ class Split:
             room = (self.lengths[rows] - clip_length).clamp_min(0)  # (B,) last possible start
             draw = torch.rand(len(rows), generator=generator, dtype=torch.float64)
             start = (draw * (room + 1)).long()
-            yield self._window(rows, start, clip_length, available[rows], with_score=True)
+            yield self.window(rows, start, clip_length, available[rows], with_score=True)
 
-    def fixed_batches(self, window: str, clip_length: int, batch_size: int) -> list[Batch]:
-        """Cut the same window of every video, in list order; kept for the next call.
+    def fixed_batches(self, window: str, clip_length: int, batch_size: int) -> FixedBatches:
+        """Cut the same window of every video, in list order, when a batch is asked for.
 
         Args:
             window: ``"centre"`` (of ``clip_length`` clips, as MCMoE tests) or ``"full"`` (the
@@ -186,15 +200,7 @@ class Split:
             clip_length: clips T.
             batch_size: samples per batch.
         """
-        key = (window, clip_length if window == "centre" else 0)
-        if key not in self._dense or len(self._dense[key][0]) != min(batch_size, len(self)):
-            batches = []
-            for rows in torch.split(torch.arange(len(self)), batch_size):
-                start, length = self.cut(rows, window, clip_length)
-                available = self.available[rows]
-                batches.append(self._window(rows, start, length, available, with_score=False))
-            self._dense[key] = batches
-        return self._dense[key]
+        return FixedBatches(self, window, clip_length, batch_size)
 
     def observed(
         self, table: Tensor, window: str, clip_length: int, batch_size: int
@@ -249,9 +255,10 @@ class Split:
         at = start[:, None] + steps[None, :]
         return at, at < self.lengths[rows, None]
 
-    def _window(
+    def window(
         self, rows: Tensor, start: Tensor, clip_length: int, available: Tensor, with_score: bool
     ) -> Batch:
+        """Cut the windows of some videos that begin at the given clips (B,)."""
         at, valid = self.steps_of(rows, start, clip_length)
         index = (self.begin[rows, None] + torch.where(valid, at, 0)).reshape(-1)
         padded, lacking = not bool(valid.all()), (~available).any(0).tolist()
@@ -275,6 +282,39 @@ class Split:
             score=None if score is None else score.to(device),
             groups={k: tuple(v[int(i)] for i in rows) for k, v in self.groups.items()},
         )
+
+
+@dataclass(frozen=True)
+class FixedBatches(Sequence[Batch]):
+    """The batches of a part in list order, each cut anew when it is asked for.
+
+    Cutting is cheap beside scoring, and the windows of 250 whole videos would be a gigabyte.
+    """
+
+    split: Split
+    window: str
+    clip_length: int
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.split) // self.batch_size)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        """Cut one batch, or several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        first = range(0, len(self.split), self.batch_size)[index]
+        rows = torch.arange(first, min(first + self.batch_size, len(self.split)))
+        start, length = self.split.cut(rows, self.window, self.clip_length)
+        available = self.split.available[rows]
+        return self.split.window(rows, start, length, available, with_score=False)
 
 
 def keep_resident(splits: Iterable[Split], device: torch.device) -> None:

@@ -35,6 +35,8 @@ class MethodCard:
         claims: names under which ``leaderboards/published`` has what papers report for it.
         settings: hyper-parameter -> default.
         published: ``"fisv"`` or ``"fisv/TES"`` -> settings that the paper uses there.
+        switches: published behaviours one by one, each a phrase -> the settings that turn it on
+            (or off, where they are on); ``aqabench ablate`` measures what each changes.
         search: hyper-parameter -> (``"log"`` | ``"linear"``, low, high) or (``"choice"``, a, b, …).
         min_modalities: fewest streams it makes sense with.
         needs: symbols of streams without which it cannot run at all.
@@ -63,6 +65,7 @@ class MethodCard:
     claims: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    switches: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     search: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     min_modalities: int = 1
     needs: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BUILT_IN = ("methods", "baselines")
 ENTRY_POINTS = "aqabench.methods"
 ENGINE = (
-    "method/base.py", "method/single.py", "nn", "train",
+    "method/base.py", "method/single.py", "method/staged.py", "nn", "train",
     "data/batch.py", "data/features.py", "data/splits.py", "seeds.py",
 )  # fmt: skip
 """Parts of the package whose source can change what a method computes."""

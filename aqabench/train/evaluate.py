@@ -180,7 +180,7 @@ class Looks:
     selected: dict[SelectionRule, Selected] = field(default_factory=dict)
     _best: dict[str, float] = field(default_factory=dict)
 
-    def batches(self, part: str) -> list[Batch]:
+    def batches(self, part: str) -> Sequence[Batch]:
         """Return the complete batches of a part, as they are scored."""
         method = self.method
         window, length = method.test_window, method.task.clip_length

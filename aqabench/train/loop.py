@@ -43,7 +43,7 @@ def train_network(method: TorchMethod, train: Split, context: FitContext) -> Non
     context.compute.prepare(method.net)
     settings = method.settings
     batch_size = cast(int, settings["batch_size"])
-    per_epoch = _batches_per_epoch(len(train), batch_size)
+    per_epoch = batches_per_epoch(len(train), batch_size)
     steps = context.steps or cast(int, settings["epochs"]) * per_epoch
     epochs = math.ceil(steps / per_epoch)
     looks = _look_steps(steps, per_epoch, context.evaluations)
@@ -122,11 +122,11 @@ class _State:
 
 def _step(method: TorchMethod, batch: Batch, state: _State) -> dict[str, float]:
     method.net.train()
+    state.optimiser.zero_grad(set_to_none=True)  # before the pass, which needs the memory
     with state.compute.autocast():
         terms = method.loss(batch, state.masks)
     if not terms:  # no sample of the batch has what the method reads
         state.balance.add(learned=False)
-        state.optimiser.zero_grad(set_to_none=True)
         state.optimiser.step()  # changes nothing, but the schedule expects it
         return {}
     each = torch.stack([term.float().reshape(()) for term in terms.values()])
@@ -141,7 +141,6 @@ def _step(method: TorchMethod, batch: Batch, state: _State) -> dict[str, float]:
             + ". Lower the learning rate, e.g. --set lr=1e-4, or run 'aqabench check "
             + f"{method.card.name}' to see whether it touches missing values."
         )
-    state.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     state.balance.add(learned=True)
     state.optimiser.step()
@@ -169,7 +168,8 @@ def _optimiser(method: TorchMethod) -> torch.optim.Optimizer:
             )
 
 
-def _batches_per_epoch(count: int, batch_size: int) -> int:
+def batches_per_epoch(count: int, batch_size: int) -> int:
+    """Return how many batches :meth:`Split.random_batches` makes of so many samples."""
     full, rest = divmod(count, batch_size)
     # a last batch of one sample joins the one before it, see Split.random_batches
     return max(1, full + (1 if rest > 1 or full == 0 else 0))

@@ -69,9 +69,9 @@ class Ours:
 
     def step(self, batch: Batch, mask: Mask, compute: Compute = ON_CPU) -> None:
         self.net.train()
+        self.optimiser.zero_grad(set_to_none=True)
         with compute.autocast():
             total = self.loss(batch, mask)
-        self.optimiser.zero_grad(set_to_none=True)
         total.float().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 

@@ -77,7 +77,7 @@ def batch(ours: Ours) -> Batch:
 
 @pytest.fixture(scope="module")
 def tested(ours: Ours) -> list[Batch]:
-    return ours.parts["test"].fixed_batches("centre", WINDOW, BATCH)
+    return list(ours.parts["test"].fixed_batches("centre", WINDOW, BATCH))
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +187,10 @@ def test_seven_subsets(
         fast.append(timed(lambda: ours.score(SUBSETS)))
     cut = []
     for _ in range(3):
-        ours.parts["test"]._dense.clear()  # batches of fixed windows are kept after the first cut
-        cut.append(timed(lambda: ours.parts["test"].fixed_batches("centre", WINDOW, BATCH)))
+        cut.append(timed(lambda: list(ours.parts["test"].fixed_batches("centre", WINDOW, BATCH))))
     alone = statistics.median(a / b for a, b in zip(slow, fast, strict=True))
     loading = len(SUBSETS) * TESTED * item_seconds
-    whole = (statistics.median(slow) + loading) / (statistics.median(fast) + statistics.median(cut))
+    whole = (statistics.median(slow) + loading) / statistics.median(fast)  # which cuts as well
     record_property("compute_ratio", round(alone, 2))
     record_property("ratio", round(whole, 1))
     print(
@@ -236,7 +235,7 @@ def test_a_whole_epoch(
 
 
 def test_peak_memory(release: Path, store: DataStore, record_property: Record) -> None:
-    """Less than half of the published procedure with its eight workers; a third is the goal.
+    """At most a third of the published procedure with its eight workers.
 
     Also said: the published side without workers.
     """
@@ -252,7 +251,7 @@ def test_peak_memory(release: Path, store: DataStore, record_property: Record) -
             peaks[name] = pool.submit(call).result()
         record_property(f"{name} bytes", peaks[name])
     print("\npeak memory: " + ", ".join(f"{k} {v / 1e9:.2f} GB" for k, v in peaks.items()))
-    assert peaks["ours"] < peaks["published"] / 2
+    assert peaks["ours"] <= peaks["published"] / 3
 
 
 def test_step(ours: Ours, batch: Batch, benchmark: Callable[..., object]) -> None:

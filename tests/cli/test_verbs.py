@@ -12,7 +12,8 @@ from tests.cli.conftest import Run
 from tests.cli.test_run import REAL
 
 VERBS = (
-    "run", "compare", "list", "show", "check", "data", "protocol", "runs", "index", "completion",
+    "run", "compare", "power", "list", "show", "check", "data", "protocol", "runs", "index",
+    "completion", "search", "ablate",
 )  # fmt: skip
 
 

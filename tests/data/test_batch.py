@@ -99,6 +99,39 @@ def test_what_does_not_exist_cannot_be_shown(split: Split) -> None:
     assert not again.available[:, 1].any()
 
 
+def test_fixed_batches_are_a_sequence_and_nothing_of_them_is_kept(split: Split) -> None:
+    batches = split.fixed_batches("centre", 8, 4)
+    whole = split.fixed_batches("centre", 8, 64)[0]
+    assert [len(b) for b in batches] == [4] * (len(split) // 4) + [len(split) % 4] * (
+        len(split) % 4 > 0
+    )
+    assert len(batches) == len(list(batches))
+    assert [i for b in batches for i in b.ids] == list(split.ids)
+    last = batches[-1]
+    assert last.ids == split.ids[-len(last) :]
+    assert [b.ids for b in batches[1:]] == [b.ids for b in batches][1:]
+    assert torch.equal(last.features["video"], whole.features["video"][-len(last) :])
+    last.features["video"].zero_()
+    assert batches[-1].features["video"].any()
+    with pytest.raises(IndexError):
+        batches[len(batches)]
+
+
+def test_a_part_without_its_first_video_is_the_rest(split: Split) -> None:
+    rest = split.without_first()
+    assert len(rest) == len(split) - 1
+    assert rest.ids == split.ids[1:]
+    (one,), (all_,) = rest.fixed_batches("full", 8, 64), split.fixed_batches("full", 8, 64)
+    assert torch.equal(one.features["video"], all_.features["video"][1:])
+    generator = torch.Generator().manual_seed(0)
+    scores = {
+        i: s
+        for b in rest.random_batches(3, 8, generator)
+        for i, s in zip(b.ids, b.score.tolist(), strict=True)
+    }
+    assert scores == dict(zip(split.ids[1:], split.score[1:].tolist(), strict=True))
+
+
 # --- steps missing inside the samples -------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aqabench.errors import CheckpointError, MethodError, UsageError
+from aqabench.methods._mcmoe_blocks import divergence
 from aqabench.methods.mcmoe import (
     PUBLISHED_MASKS,
     LossWeights,
@@ -355,6 +356,36 @@ def test_the_corrected_generator_makes_a_sequence_and_the_published_one_a_consta
     assert published.shape == (2, 1, 256)
     assert ours.shape == (2, T, 256)
     assert ours.std(1).mean() > 1e-4
+
+
+def test_divergence_and_its_gradients_are_those_of_the_formula():
+    torch.manual_seed(0)
+    guess, target = (torch.randn(3, 4, 6).double().requires_grad_() for _ in range(2))
+    known = torch.softmax(target, -1)
+    gap = torch.log_softmax(target, -1) - torch.log_softmax(guess, -1)
+    assert torch.allclose(divergence(guess, target), (known * gap).sum())
+    assert torch.autograd.gradcheck(divergence, (guess, target))
+    assert torch.autograd.gradcheck(lambda g: divergence(g, target.detach()), (guess,))
+
+
+@pytest.mark.parametrize("subset", [(1, 1, 0), (1, 1, 1), (0, 1, 0)])
+def test_a_stream_that_sums_to_zero_is_absent_only_with_q4(doubles, subset):
+    """And stays where nothing else would be left, where the official code ends."""
+    net = load_official(doubles, 768, zero_sum_absence=True).double()
+    usual = load_official(doubles, 768).double()
+    shown = torch.tensor(subset).bool().expand(4, -1)
+    streams = {m: torch.randn(4, 5, 256).double() for m in net.modalities}
+    a = net.modalities[1]
+    streams[a] = torch.stack([streams[a][0], -streams[a][0]] * 2)  # cancels exactly
+    assert float(streams[a].sum()) == 0.0
+    less = shown.clone()
+    less[:, 1] = False
+    left = less if less.any() else shown
+    assert torch.equal(net.score(streams, shown), usual.score(streams, left))
+    found = net.score_subsets(streams, shown[:1])[0]
+    torch.testing.assert_close(found, usual.score_subsets(streams, left[:1])[0])
+    if subset == (1, 1, 0):
+        assert not torch.allclose(usual.score(streams, shown), usual.score(streams, less))
 
 
 def test_the_scale_of_alignment_is_pinned(doubles):

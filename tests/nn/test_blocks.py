@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from aqabench.nn.attention_core import self_attend_with_dropout
 from aqabench.nn.batch_norm import normalise
-from aqabench.nn.dropout import dropout, relu_dropout
+from aqabench.nn.dropout import draw_kept, dropout, relu_dropout
 from aqabench.nn.grade_head import GradeHead
 from aqabench.nn.losses import batch_hard_triplet, mean_over_steps
 from aqabench.nn.projection import Projection, on_steps
@@ -44,6 +46,48 @@ def test_attention_with_dropout_keeps_its_mean(queries):
         mean = attention(copies, many).mean(0)
         expected = attention.eval()(query, query if queries is None else context)[0]
     torch.testing.assert_close(mean, expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_that_recomputes_has_the_gradients_of_its_formula(masked):
+    """The same dropout is drawn again by hand, and torch differentiates the formula."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 5, 6).double(), torch.randn(18, 6).double()
+    bias = torch.randn(18).double()
+    mask = (torch.arange(5) < torch.tensor([[5], [3]]))[:, None, None] if masked else None
+    given = [a.requires_grad_() for a in (x, weight, bias)]
+    torch.manual_seed(1)
+    out = self_attend_with_dropout(*given, 2, mask, 0.4)
+    torch.manual_seed(1)
+    kept, scale = draw_kept(torch.empty(2, 2, 5, 5), 0.4)
+    packed = functional.linear(x, weight, bias).view(2, 5, 3, 2, 3)
+    q, k, v = packed.permute(2, 0, 3, 1, 4)
+    logits = q @ k.transpose(-1, -2) / 3**0.5
+    if masked:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    expected = (torch.softmax(logits, -1) * kept * scale) @ v
+    torch.testing.assert_close(out, expected)
+    slope = torch.randn_like(out)
+    for got, wanted in zip(
+        torch.autograd.grad(out, given, slope),
+        torch.autograd.grad(expected, given, slope),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_attention_with_dropout_learns_under_autocast_about_what_it_learns_without():
+    found = []
+    for half in (False, True):
+        torch.manual_seed(0)
+        attention = Attention(8, 2, dropout=0.3)
+        x = torch.randn(3, 6, 8, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = attention(x, x)
+        out.float().square().sum().backward()
+        assert x.grad.dtype == attention.in_proj_weight.grad.dtype == torch.float32
+        found.append(torch.cat([x.grad.flatten(), attention.in_proj_weight.grad.flatten()]))
+    assert functional.cosine_similarity(*found, dim=0) > 0.99
 
 
 def test_layers_equal_torch():

@@ -1,0 +1,57 @@
+"""What each switch of a method changes in the headline average, on the same test videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aqabench.board.table import Leaderboard
+from aqabench.stats import Comparison, adjust, compare_runs, prepare
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One switch against the usual form.
+
+    Attributes:
+        switch: what a table calls it.
+        result: with the switch thrown minus without, of the protocol's average; None where a
+            class has no finished run.
+        adjusted: p by Holm over all switches of the table; NaN without a result.
+        failed: why runs with it failed.
+    """
+
+    switch: str
+    result: Comparison | None
+    adjusted: float = float("nan")
+    failed: tuple[str, ...] = ()
+
+    @property
+    def real(self) -> bool:
+        """Can the change be told from none?"""
+        return self.result is not None and self.adjusted < 1 - self.result.level
+
+
+def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[Effect]:
+    """Compare every row with a switch thrown to the usual one, paired over videos.
+
+    Args:
+        board: of all the runs.
+        usual: the row of the usual form.
+        thrown: switch -> its row.
+    """
+    independent = not board.asked.dataset.same_videos
+    cells = board.cells
+    tables = {n: prepare(c, independent_classes=independent) for n, c in cells.items()}
+    results = {
+        switch: compare_runs(tables[row], tables[usual])
+        for switch, row in thrown.items()
+        if row in tables and usual in tables
+    }
+    adjusted = adjust([r.p_value for r in results.values()], method="holm") if results else []
+    by_switch = dict(zip(results, map(float, adjusted), strict=True))
+    failed = {row.name: row.failed for row in board.rows}
+    return [
+        Effect(switch, results.get(switch), by_switch.get(switch, float("nan")), failed[row])
+        for switch, row in thrown.items()
+    ]

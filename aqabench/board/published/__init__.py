@@ -1,0 +1,1 @@
+"""What papers report, kept as data: beside measured rows, never ranked or tested with them."""
