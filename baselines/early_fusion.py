@@ -1,4 +1,4 @@
-"""Early fusion with zeros for what is missing: the core of the incomplete-data methods, bare.
+"""Early fusion with a constant for what is missing: the core of the incomplete-data methods, bare.
 
     memory = C([E(P_1(x_1)) ; … ; E(P_M(x_M))]),  score = grades(memory)
 
@@ -14,6 +14,10 @@ baselines and not one:
 
 The constants of a missing stream never enter a batch norm of a projection: they are projected by
 running statistics, in training as at test.
+
+``fill=mean`` puts the stream's average course over the training videos where ``raw`` puts zeros
+(``bins`` parts of time, interpolated; one is the plain mean): what a feature file might hold that
+was repaired without a thought.  Where features are standardised and ``bins`` is 1, that is zeros.
 """
 
 from __future__ import annotations
@@ -24,16 +28,19 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from aqabench.data.batch import Batch
+from aqabench.baselines._imputation import TrainingVideos
+from aqabench.baselines.impute_mean import MeanImputer
+from aqabench.data.batch import Batch, Split
 from aqabench.errors import UsageError
 from aqabench.method.base import Task, TorchMethod
 from aqabench.method.card import MethodCard
 from aqabench.nn.fusion import WIDTH, FusionCore, steps_to_read
 from aqabench.nn.losses import grade_loss
 from aqabench.nn.masks import draw_shown
-from aqabench.nn.projection import on_steps
+from aqabench.nn.projection import Projection, on_steps
 
 PLACES = ("raw", "proj", "enc")
+FILLS = ("zero", "mean")
 
 
 class EarlyFusionNet(FusionCore):
@@ -62,7 +69,7 @@ class EarlyFusionNet(FusionCore):
         """
         if bool(rows.all()):
             return self.encode(modality, features, keep)
-        out = features.new_zeros(*features.shape[:2], WIDTH) + self.constant(modality)
+        out = self.stand_in(modality, features, keep)
         there = None if keep is None else keep[rows]
         if bool(rows.any()):
             projected = on_steps(self.in_proj[modality], features[rows], there)
@@ -73,28 +80,75 @@ class EarlyFusionNet(FusionCore):
             out = self.encoder(out, keep)
         return out
 
-    def filling(self, modality: str) -> Tensor:
-        """Return what stands for a missing stream at every step, for evaluation mode: (256,).
+    def stand_in(self, modality: str, like: Tensor, keep: Tensor | None) -> Tensor:
+        """Return what stands for a missing stream where ``zero_at`` says: (B, T, 256).
+
+        Args:
+            modality: symbol of the stream.
+            like: (B, T, D), whose shape and kind are taken.
+            keep: (B, T) bool, steps that exist, or None for all.
+        """
+        return like.new_zeros(*like.shape[:2], WIDTH) + self.constant(modality)
+
+    def filling(self, modality: str, valid: Tensor) -> Tensor:
+        """Return what the fusion reads of a missing stream, for evaluation mode: (B, T, 256).
 
         Equal steps attend to equal steps: the encoder maps them as it maps one.
+
+        Args:
+            modality: symbol of the stream.
+            valid: (B, T) bool.
         """
         start = self.constant(modality)
-        if self.zero_at == "enc":
-            return start
-        encoded: Tensor = self.encoder(start.view(1, 1, WIDTH))
-        return encoded.view(WIDTH)
+        if self.zero_at != "enc":
+            start = self.encoder(start.view(1, 1, WIDTH)).view(WIDTH)
+        return start.expand(*valid.shape, -1)
 
     def constant(self, modality: str) -> Tensor:
         """Return what stands for a missing stream where ``zero_at`` says, projected: (256,)."""
         blank = self.head.prototype.weight.new_zeros
         if self.zero_at != "raw":
             return blank(WIDTH)
-        projection = self.in_proj[modality]
+        projection = cast(Projection, self.in_proj[modality])
         return projection.by_running(blank(1, projection.first.in_channels))[0]
 
 
+class MeanFilledNet(EarlyFusionNet):
+    """The core with each stream's average course in the place of a missing one."""
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        layers: int,
+        heads: int,
+        dropout: float,
+        imputer: MeanImputer,
+    ) -> None:
+        """Build the untrained network; the imputer knows the streams by name, in the same order."""
+        super().__init__(widths, layers, heads, dropout, "raw")
+        self.imputer = imputer
+        self.names = dict(zip(widths, imputer.widths, strict=True))
+
+    def stand_in(self, modality: str, like: Tensor, keep: Tensor | None) -> Tensor:
+        """Return the projected average course (B, T, 256), 0 on padding."""
+        valid = keep
+        if valid is None:
+            valid = torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
+        with torch.autocast(like.device.type, enabled=False):  # as everywhere that imputes
+            course = self.imputer.impute(self.names[modality], {}, valid, None)  # (B, T, D)
+        projection = cast(Projection, self.in_proj[modality])
+        return on_steps(projection.by_running, course, keep)
+
+    def filling(self, modality: str, valid: Tensor) -> Tensor:
+        """Return the encoded average course (B, T, 256)."""
+        keep = steps_to_read(valid)
+        like = valid if keep is not None else valid[:1]  # of one length: of one course
+        encoded: Tensor = self.encoder(self.stand_in(modality, like[..., None], keep), keep)
+        return encoded.expand(len(valid), -1, -1)
+
+
 class EarlyFusion(TorchMethod):
-    """Concatenation of encoded streams, zeros for the missing ones."""
+    """Concatenation of encoded streams, zeros or the mean for the missing ones."""
 
     card = MethodCard(
         name="early-fusion",
@@ -105,13 +159,16 @@ class EarlyFusion(TorchMethod):
             "the skeleton of the incomplete-data methods without any remedy."
         ),
         missing=(
-            "Zeros at zero_at: raw (before the projection), proj (after it) or enc (after the "
-            "encoder), in training as at test. Training hides nothing of what there is; "
-            "modality_dropout=true shows a random non-empty subset of it per sample (give "
-            "zero_at=enc with it, which takes the stream away altogether)."
+            "Zeros at zero_at: raw (before the projection; fill=mean puts the average course over "
+            "the training videos there), proj (after it) or enc (after the encoder), in training "
+            "as at test. Training hides nothing of what there is; modality_dropout=true shows a "
+            "random non-empty subset of it per sample (give zero_at=enc with it, which takes the "
+            "stream away altogether)."
         ),
         settings={
             "zero_at": "raw",
+            "fill": "zero",
+            "bins": 20,
             "modality_dropout": False,
             "optimizer": "adam",
             "lr": 2e-4,
@@ -134,21 +191,43 @@ class EarlyFusion(TorchMethod):
         """Return the untrained network.
 
         Raises:
-            UsageError: ``zero_at`` is no such place.
+            UsageError: no such place or filling, a mean elsewhere than before the projection, or
+                of no parts.
         """
-        zero_at = str(self.settings["zero_at"])
+        zero_at, fill = str(self.settings["zero_at"]), str(self.settings["fill"])
+        bins = cast(int, self.settings["bins"])
         if zero_at not in PLACES:
             raise UsageError(
                 f"The 'zero_at' setting of early-fusion must be {', '.join(PLACES[:-1])} or "
                 f"{PLACES[-1]}. Got '{zero_at}' instead. Give one: --set zero_at={PLACES[0]}"
             )
-        return EarlyFusionNet(
-            {task.symbols[m]: width for m, width in task.modalities.items()},
-            cast(int, self.settings["layers"]),
-            cast(int, self.settings["heads"]),
-            cast(float, self.settings["dropout"]),
-            zero_at,
-        )
+        if fill not in FILLS:
+            raise UsageError(
+                f"The 'fill' setting of early-fusion must be {' or '.join(FILLS)}. "
+                f"Got '{fill}' instead. Give one: --set fill={FILLS[0]}"
+            )
+        widths = {task.symbols[m]: width for m, width in task.modalities.items()}
+        layers, heads = cast(int, self.settings["layers"]), cast(int, self.settings["heads"])
+        dropout = cast(float, self.settings["dropout"])
+        if fill == "zero":
+            return EarlyFusionNet(widths, layers, heads, dropout, zero_at)
+        if zero_at != "raw":
+            raise UsageError(
+                "Early fusion with fill=mean fills in features, before the projection. Got "
+                f"zero_at={zero_at} instead. Leave it out: --set fill=mean --set zero_at=raw"
+            )
+        if bins < 1:
+            raise UsageError(
+                "The 'bins' setting of early-fusion must be at least 1. "
+                f"Got {bins} instead. Give more: --set bins=20"
+            )
+        return MeanFilledNet(widths, layers, heads, dropout, MeanImputer(task.modalities, bins))
+
+    def prepare(self, train: Split) -> None:
+        """Average the streams' courses over the training videos, where they are filled in."""
+        if isinstance(self.net, MeanFilledNet):
+            self.net.imputer.fit(TrainingVideos(train, self.task.clip_length))
+            self.net.imputer.to(self.net.head.prototype.weight.device)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Weighted MSE plus the diversity of the grade queries."""
@@ -182,6 +261,6 @@ class EarlyFusion(TorchMethod):
         streams = {}
         for column, m in enumerate(self.task.modalities):
             rows, symbol = available[:, column, None, None], self.task.symbols[m]
-            filling = net.filling(symbol).expand(*valid.shape, -1)  # (B, T, 256)
+            filling = net.filling(symbol, valid)  # (B, T, 256)
             streams[symbol] = torch.where(rows, encoded[m], filling) if m in encoded else filling
         return net.grade(streams, steps_to_read(valid)).score

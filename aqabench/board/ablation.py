@@ -48,8 +48,10 @@ def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[E
         for switch, row in thrown.items()
         if row in tables and usual in tables
     }
-    adjusted = adjust([r.p_value for r in results.values()], method="holm") if results else []
-    by_switch = dict(zip(results, map(float, adjusted), strict=True))
+    by_switch: dict[str, float] = {}
+    if results:
+        adjusted = adjust([r.p_value for r in results.values()], method="holm")
+        by_switch = dict(zip(results, map(float, adjusted), strict=True))
     failed = {row.name: row.failed for row in board.rows}
     return [
         Effect(switch, results.get(switch), by_switch.get(switch, float("nan")), failed[row])

@@ -14,6 +14,7 @@ from aqabench.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from aqabench.method.card import MethodCard
+    from aqabench.method.registry import Registry
     from aqabench.protocol.schema import DatasetSpec
 
 
@@ -25,7 +26,13 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @click.command("show")
 @click.argument("name", shell_complete=_complete)
 @plugins_option
-def command(name: str, plugins: tuple[Path, ...]) -> None:
+@click.option(
+    "--cost/--no-cost",
+    default=True,
+    help="Of a method: count parameters and operations, which takes some seconds.",
+    show_default=True,
+)
+def command(name: str, plugins: tuple[Path, ...], cost: bool) -> None:
     """Show the card of a method, a protocol or a data set by NAME."""
     from rich.console import Console
 
@@ -38,7 +45,11 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     if name in methods:
         card = registry.get(name).card
         assert card is not None
-        lines = _method(card)
+        print_lines(console, _method(card))
+        lines = []
+        if cost:
+            with console.status("counting parameters and operations"):
+                lines = [("cost", _cost(registry, name))]
     elif name in protocol_names() or name.endswith((".yaml", ".yml")):
         lines = protocol_lines(load_protocol(name))
     elif name in dataset_names():
@@ -52,6 +63,8 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
 
 
 def _method(card: MethodCard) -> Lines:
+    from aqabench.board.published.reader import claims_of
+
     return [
         (card.name, card.title),
         ("kind", card.kind),
@@ -62,12 +75,42 @@ def _method(card: MethodCard) -> Lines:
         ("licence", card.licence),
         ("differs", card.differs),
         ("needs", _needs(card)),
+        ("claims", [str(claim) for claim in claims_of(card.claims)]),
+        ("switches", [f"{k}: {_pairs(v)}" for k, v in card.switches.items()]),
         ("settings", [f"{k} = {v}" for k, v in card.settings.items()]),
         ("published settings", [f"{k}: {_pairs(v)}" for k, v in card.published.items()]),
         ("search ranges", [f"{k}: {', '.join(map(str, v))}" for k, v in card.search.items()]),
         ("opts out of", [f"{k}: {v}" for k, v in card.opt_outs.items()]),
         ("citation", card.citation),
     ]
+
+
+def _cost(registry: Registry, name: str) -> str:
+    """Return what a method takes on the first data set that has the streams it needs."""
+    from aqabench.board.render.text import count
+    from aqabench.errors import AqabenchError
+    from aqabench.method.size import size_of
+    from aqabench.protocol.library import load_dataset
+
+    card = registry.get(name).card
+    assert card is not None
+    for dataset in map(load_dataset, ("fisv", *dataset_names())):
+        symbols = {m.symbol for m in dataset.modalities}
+        if set(card.needs) <= symbols and len(symbols) >= card.min_modalities:
+            break
+    try:
+        size = size_of(registry.load(name), dataset)
+    except AqabenchError as error:
+        return f"could not be counted: {error}"
+    streams = ", ".join(f"{m.symbol} {m.width}" for m in dataset.modalities)
+    said = f"{count(size.parameters)} parameters on the streams of {dataset.title} ({streams})"
+    if not size.flops:
+        return said
+    giga = [f"{n / 1e9:.3g}" for n in (size.flops, size.least, size.most)]
+    return (
+        f"{said}; {giga[0]} GFLOP for {size.clips} clips of all streams, {giga[1]} to {giga[2]} "
+        "over all subsets of them (2 per multiplication with addition)"
+    )
 
 
 def _needs(card: MethodCard) -> str:

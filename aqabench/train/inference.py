@@ -16,7 +16,7 @@ from aqabench.data.batch import Batch, withhold
 if TYPE_CHECKING:
     from aqabench.method.base import Method
 
-__all__ = ["InferenceCost", "inference_cost"]
+__all__ = ["InferenceCost", "count_flops", "inference_cost"]
 
 
 def _attention_flops(
@@ -76,12 +76,17 @@ def inference_cost(
     milliseconds: dict[str, float] = {}
     for name, subset in subsets.items():
         shown = withhold(batch, torch.tensor(subset).expand(len(batch), -1))
-        counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
-        counter.mod_tracker = _OneModule()
-        with counter:  # also warms up
-            method.predict(shown).cpu()  # waits for a graphics card
-        flops[name] = counter.get_total_flops() // len(batch)
+        flops[name] = count_flops(method, shown)  # also warms up
         start = time.perf_counter()
         method.predict(shown).cpu()
         milliseconds[name] = 1000 * (time.perf_counter() - start) / len(batch)
     return InferenceCost(flops, milliseconds)
+
+
+def count_flops(method: Method, batch: Batch) -> int:
+    """Return the operations of a prediction per sample, as :class:`InferenceCost` counts them."""
+    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
+    counter.mod_tracker = _OneModule()
+    with counter:
+        method.predict(batch).cpu()  # waits for a graphics card
+    return int(counter.get_total_flops()) // len(batch)

@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from aqabench.baselines._imputation import TrainingVideos
 from aqabench.baselines.early_fusion import EarlyFusion, EarlyFusionNet
-from aqabench.baselines.late_fusion import LateFusion
+from aqabench.baselines.late_fusion import LateFusion, held_out_rows
 from aqabench.baselines.unimodal import Unimodal
-from aqabench.data.batch import Batch, withhold
+from aqabench.data.batch import Batch, Split, withhold
 from aqabench.errors import UsageError
-from aqabench.method.base import Task
+from aqabench.method.base import FitContext, Task
 from aqabench.methods.gdlt import GDLT
 from aqabench.nn.losses import grade_loss
 from aqabench.nn.masks import subsets
 from aqabench.nn.specialist import Specialist
+from tests.helpers import small_data, small_spec
 from tests.methods import _reference_gdlt as reference
 
 STREAMS = {"spectral": ("s", 26), "prosody": ("p", 10), "pron": ("n", 8), "text": ("t", 40)}
@@ -56,6 +58,8 @@ def ready(kind, of, **settings):
     method.net = method.build(of)
     state = method.net.state_dict()
     weights = reference.fill({k: v.shape for k, v in state.items()}, 7)
+    if "stream_weights" in weights:
+        weights["stream_weights"] = weights["stream_weights"].abs() + 0.1
     method.net.load_state_dict(weights)
     return method, weights
 
@@ -125,6 +129,7 @@ def test_a_stream_that_the_task_does_not_have_is_refused():
 def test_late_fusion_averages_the_specialists_that_see_something(count):
     of = task(count)
     method, weights = ready(LateFusion, of)
+    share = dict(zip(of.modalities, weights["stream_weights"], strict=True))
     given = batch(of)
     said = {
         m: torch.cat(
@@ -140,9 +145,10 @@ def test_late_fusion_averages_the_specialists_that_see_something(count):
     }
     for mask in subsets(count):
         shown = torch.tensor(mask, dtype=torch.bool).expand(B, -1)
-        there = [said[m] for m, x in zip(of.modalities, mask, strict=True) if x]
+        there = [m for m, x in zip(of.modalities, mask, strict=True) if x]
+        expected = sum(share[m] * said[m] for m in there) / sum(share[m] for m in there)
         got = method.predict(withhold(given, shown))
-        torch.testing.assert_close(got, torch.stack(there).mean(0), atol=1e-5, rtol=0)
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
 def test_training_late_fusion_is_training_each_specialist_by_itself():
@@ -340,3 +346,149 @@ def test_each_stream_owns_its_projection(kind):
     parameters = [id(p) for module in owned.values() for p in module.parameters()]
     assert len(set(parameters)) == len(parameters) == 3 * 8
     assert set(parameters) <= {id(p) for p in method.net.parameters()}
+
+
+# --- the mean for what is missing -----------------------------------------------------------------
+
+
+def small_split(train=24, exists=None):
+    """Return a training part of two streams, and its task."""
+    spec = small_spec(train=train)
+    data = small_data(spec)
+    split = Split(data, data.rows("S", "train"), spec.classes[0], ["video", "audio"], exists=exists)
+    return split, Task("small", "S", split.widths, {"video": "v", "audio": "a"}, spec.clip_length)
+
+
+@pytest.mark.parametrize("bins", [1, 4])
+def test_the_mean_course_stands_before_the_projection(bins):
+    split, of = small_split()
+    small = {"layers": 1, "dropout": 0.0, "fill": "mean", "bins": bins}
+    method = EarlyFusion(of, {**EarlyFusion.card.settings, **small})
+    method.net = method.build(of)
+    method.prepare(split)
+    videos = TrainingVideos(split, of.clip_length)
+    given = batch(of)
+    net = method.net.eval()
+    mask = torch.tensor([[0, 1], [1, 0], [0, 1], [1, 1]], dtype=torch.bool)
+    expected = []
+    for i, shown in enumerate(mask.tolist()):
+        steps = int(given.valid[i].sum())
+        course = net.imputer.impute("video", {}, torch.ones(1, steps, dtype=torch.bool), None)
+        if bins == 1:  # the plain mean over all steps that there are
+            rows = torch.cat([x for _, x in videos.windows("video")])
+            torch.testing.assert_close(course[0], rows.mean(0).float().expand(steps, -1))
+        streams = {}
+        for column, (m, x) in enumerate(given.features.items()):
+            own = x[i : i + 1, given.valid[i]]
+            if not shown[column]:
+                own = net.imputer.impute(m, {}, torch.ones(1, steps, dtype=torch.bool), None)
+            streams[of.symbols[m]] = net.encode(of.symbols[m], own, None)
+        expected.append(net.grade(streams, None).score)
+    some = withhold(given, mask)
+    got = method.predict(some)
+    torch.testing.assert_close(got, torch.cat(expected), atol=1e-5, rtol=0)
+    error = 10 * (got - given.score).square().mean()  # training fills in the same
+    torch.testing.assert_close(method.loss(some, torch.Generator())["task"].detach(), error)
+    # of one length, one course serves all
+    even = withhold(batch(of, padded=False), mask)
+    each = torch.cat([method.predict(even.take([i])) for i in range(B)])
+    torch.testing.assert_close(method.predict(even), each, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fill": "median"}, r"'fill' .* zero or mean\. Got 'median'.*--set fill=zero"),
+        ({"fill": "mean", "zero_at": "enc"}, r"before the projection\. Got zero_at=enc"),
+        ({"fill": "mean", "bins": 0}, r"'bins' .* at least 1\. Got 0.*--set bins=20"),
+    ],
+)
+def test_other_fillings_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        EarlyFusion(task(), settings).build(task())
+
+
+# --- the weights of late fusion -------------------------------------------------------------------
+
+
+def test_what_is_held_out_is_spread_over_the_scores():
+    score = torch.rand(100, generator=torch.Generator().manual_seed(0))
+    rows = held_out_rows(score, 0.15, torch.Generator().manual_seed(1))
+    assert len(set(rows.tolist())) == 15
+    place = torch.argsort(torch.argsort(score))[rows].sort().values
+    assert all(100 * k // 15 <= p <= 100 * (k + 1) // 15 + 1 for k, p in enumerate(place.tolist()))
+    assert not torch.equal(rows, held_out_rows(score, 0.15, torch.Generator().manual_seed(2)))
+    assert held_out_rows(score[:3], 0.15, torch.Generator()).tolist() == []
+
+
+def trained_late_fusion(**settings):
+    """Train two steps on 60 videos, of which the third stream's are few."""
+    exists = torch.ones(60, 2, dtype=torch.bool)
+    exists[::3, 1] = False
+    split, of = small_split(60, exists.numpy())
+    small = {"layers": 1, "dropout": 0.0, "held_out": 0.4}
+    method = LateFusion(of, {**LateFusion.card.settings, **small, **settings})
+    read, loss = [], method.loss
+
+    def spied(given, generator):
+        read.extend(given.ids)
+        return loss(given, generator)
+
+    method.loss = spied
+    looks = []
+    context = FitContext(1, 2, 1, lambda _: None, lambda _: looks.append(method._weights.tolist()))
+    method.fit(split, context)
+    return method, split, set(read), looks
+
+
+def test_streams_weigh_by_their_errors_on_what_trained_nothing():
+    method, split, read, looks = trained_late_fusion()
+    assert read == set(split.ids)  # two steps are an epoch
+    assert len(method._held) == 24
+    held = [row for row, sample in enumerate(split.ids) if sample in method._held]
+    score = split.score[held]
+    for column, m in enumerate(split.modalities):
+        errors = []
+        for row in held:
+            if not split.available[row, column]:
+                continue
+            start, length = split.cut(torch.tensor([row]), "centre", 8)
+            x = split.window(torch.tensor([row]), start, length, split.available[[row]], True)
+            said = method.predict(withhold(x, torch.tensor([[k == column for k in range(2)]])))
+            errors.append(float((said - split.score[row]).square()))
+        assert len(errors) >= 10
+        assert method._weights[column] == pytest.approx(len(errors) / sum(errors), rel=1e-4), m
+    assert looks == [method._weights.tolist()]  # weighed before it is looked at
+    assert score.std() > 0.1
+
+
+def test_what_is_held_out_teaches_nothing():
+    method, split, _, _ = trained_late_fusion()
+    held = [row for row, sample in enumerate(split.ids) if sample in method._held]
+    start, length = split.cut(torch.tensor(held), "centre", 8)
+    given = split.window(torch.tensor(held), start, length, split.available[held], True)
+    assert method.loss(given, torch.Generator()) == {}
+
+
+def test_few_videos_weigh_a_stream_as_if_it_said_the_mean():
+    method, split, _, _ = trained_late_fusion(held_out=0.05)
+    expected = 1 / float(split.score.double().var(correction=0))
+    assert method._weights.tolist() == pytest.approx([expected] * 2)
+
+
+def test_the_plain_mean_holds_nothing_out():
+    method, _, _, _ = trained_late_fusion(weights="mean")
+    assert method._held == frozenset()
+    assert method._weights.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "nnls"}, r"'weights' .* precision or mean\. Got 'nnls'"),
+        ({"held_out": 1.0}, r"'held_out' .* between 0 and 1.*Got 1 .*--set weights=mean"),
+    ],
+)
+def test_other_weights_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        LateFusion(task(), settings).build(task())

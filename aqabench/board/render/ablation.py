@@ -35,10 +35,10 @@ def ablation_sheet(
     if results:
         least = [r.detectable for r in results if math.isfinite(r.detectable)]
         notes.append(
-            f"{results[0].n} test videos, {seeds(row)}; true differences of "
+            f"{results[0].n} test videos, {seeds(row)} seeds; true differences of "
             f"{min(least):.3f} to {max(least):.3f} would be found with 80 % probability."
             if least
-            else f"{results[0].n} test videos, {seeds(row)}."
+            else f"{results[0].n} test videos, {seeds(row)} seeds."
         )
     told = [e.switch for e in found if e.real]
     notes.append(

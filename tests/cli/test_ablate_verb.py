@@ -1,0 +1,78 @@
+"""``aqabench ablate`` on the simulator, with a method that trains in a second."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aqabench.errors import UnknownNameError, UsageError
+from aqabench.method.card import MethodCard
+from aqabench.method.registry import discover
+from aqabench.runs.ablation import switches_of
+
+CARD = MethodCard(
+    name="m",
+    title="m",
+    kind="method",
+    summary="s",
+    missing="m",
+    settings={"lr": 0.1, "a": False, "b": True},
+)
+NAMED = MethodCard(
+    name="m",
+    title="m",
+    kind="method",
+    summary="s",
+    missing="m",
+    settings={"a": False, "b": True, "c": False},
+    switches={"Q1 first": {"a": True, "b": False}, "Q10 tenth": {"c": True}},
+)
+
+
+def test_without_names_every_yes_or_no_is_turned_over() -> None:
+    assert switches_of(CARD, {}) == {"a = True": {"a": True}, "b = False": {"b": False}}
+    assert switches_of(CARD, {"b": False}) == {"a = True": {"a": True}}
+
+
+def test_a_first_word_is_a_switch_and_not_the_beginning_of_another() -> None:
+    assert list(switches_of(NAMED, {}, ["Q1"])) == ["Q1 first"]
+    assert list(switches_of(NAMED, {}, ["Q10", "Q1"])) == ["Q10 tenth", "Q1 first"]
+    assert list(switches_of(NAMED, {"c": True})) == ["Q1 first"]
+    with pytest.raises(UnknownNameError, match="Q11"):
+        switches_of(NAMED, {}, ["Q11"])
+    with pytest.raises(UsageError, match="nothing to switch"):
+        switches_of(NAMED, {"a": True, "c": True})
+
+
+def test_every_switch_of_every_card_throws_a_setting_of_it() -> None:
+    for entry in discover().entries:
+        assert entry.card is not None
+        for name, sets in entry.card.switches.items():
+            resolved = entry.card.resolve("fisv", "TES", sets)
+            assert sets, name
+            assert all(resolved[k] == v for k, v in sets.items())
+
+
+def test_a_switch_is_run_compared_and_printed(installed) -> None:
+    """ridge's one yes-or-no: says the difference that the stored predictions have."""
+    said = installed("ablate", "-m", "ridge", "-p", "fisv-rgb", "--class", "TES", "--seeds", "1")
+    assert said.code == 0, said.err
+    (line,) = [x for x in said.out.splitlines() if x.startswith("std = False")]
+    numbers = [float(x) for x in line.split()[3:] if x != "to"]
+    assert len(numbers) == 5
+    value, difference, low, high, p = numbers
+    usual = next(x for x in said.out.splitlines() if x.startswith("ridge as it is"))
+    assert value - float(usual.split()[-1]) == pytest.approx(difference, abs=1.1e-3)
+    assert low <= difference <= high
+    assert np.sign(low) == np.sign(high) or p > 0.05
+    again = installed("ablate", "-m", "ridge", "-p", "fisv-rgb", "--class", "TES", "--seeds", "1",
+                      "--format", "markdown")  # fmt: skip
+    assert "All 2 runs are stored already." in again.err
+    assert f"| std = False | {value:.3f} | {difference:+.3f} |" in again.out
+
+
+def test_a_method_without_switches_says_so(installed) -> None:
+    said = installed("ablate", "-m", "constant", "-p", "fisv-rgb")
+    assert said.code == 2
+    assert "constant has nothing to switch" in said.err
+    assert "aqabench show constant" in said.err
