@@ -7,7 +7,7 @@ seeds are averaged, never picked.  An undefined correlation stays undefined and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +34,18 @@ from aqabench.protocol.scenarios import averaged_scenarios, columns
 from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.record import Hidden, RunRecord
 from aqabench.runs.store import RunStore
-from aqabench.stats import Cell, Interval, average_ci, fisher_mean, mse
+from aqabench.stats import (
+    Cell,
+    CellTable,
+    Comparison,
+    Interval,
+    average_ci,
+    compare_choices,
+    fisher_mean,
+    mse,
+    prepare,
+    select_tests,
+)
 
 SPECIALIST = "unimodal"
 """The method that trains on one stream alone, which its setting ``stream`` names."""
@@ -68,7 +79,8 @@ class Row:
         classes: class -> numbers.
         overall: numbers over all classes, or None while a class is missing.
         rules: selection rule -> headline average under it (NaN where undefined).
-        gap: oracle minus the board's rule: what choosing on test would have added.
+        gap: oracle minus the board's rule: what choosing on test would have added; where the board
+            itself chooses on test, what it did add to val, or to last where there is no val.
         seeds: seeds that every class has.
         undefined: correlations that are undefined, of the average and beside it.
         specialist: the stream it was trained on alone, or an empty text.
@@ -77,6 +89,7 @@ class Row:
         places: the devices and threads that its times were taken on.
         failed: one line per failed run.
         notes: what a reader must know (opt-outs, older runs left out, missing classes).
+        optimism: the test behind ``gap``, with its interval; None where a rule is missing.
     """
 
     name: str
@@ -91,6 +104,7 @@ class Row:
     places: tuple[str, ...]
     failed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    optimism: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,8 @@ class Leaderboard:
     ``classes`` are those of the protocol that any of the runs is about; an average is over them.
     ``columns`` are what is shown beside each other: scenarios, the draws of one level together.
     ``hidden`` says of columns what share their masks hide, ``training`` what training went without
-    (None: nothing); records of older runs do not know.  ``tested`` are all cells of each method.
+    (None: nothing); records of older runs do not know.  ``tested`` are all cells of each method,
+    ``tables`` those of its average with their jackknife, made once.
     """
 
     asked: Asked
@@ -114,6 +129,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     tested: Mapping[str, list[Cell]] = field(repr=False)
     sorted_by: str = "score"
+    tables: Mapping[str, CellTable] = field(default_factory=dict, repr=False)
 
     @property
     def cells(self) -> dict[str, list[Cell]]:
@@ -152,6 +168,7 @@ def build(
     classes = tuple(c for c in asked.protocol.classes if c in tried)
     shown = columns(asked.protocol, asked.dataset)
     tested: dict[str, list[Cell]] = {}
+    prepared: dict[str, CellTable] = {}
     rows = []
     for group in groups:
         seeds = _common_seeds(group, classes, asked)
@@ -161,9 +178,12 @@ def build(
             if r.seed in seeds
         }
         own = {r: _cells(tables, r) for r in ("val", "last", "oracle")}
-        row = _row(asked, shown, classes, group, seeds, own, chosen, averaged)
+        table = _prepared(own[chosen], averaged, asked)
+        row = _row(asked, shown, classes, group, seeds, own, chosen, averaged, table)
         rows.append(row)
         tested[row.name] = own[chosen]
+        if table is not None and row.overall is not None:
+            prepared[row.name] = table
     finished = [r for group in groups for r in group.finished]
     return Leaderboard(
         asked=asked,
@@ -176,6 +196,7 @@ def build(
         training=trained(finished),
         rows=tuple(sorted(rows, key=_rank)),
         tested=tested,
+        tables=prepared,
     )
 
 
@@ -206,6 +227,47 @@ def _cells(tables: Mapping[tuple[str, int, int | None], pd.DataFrame], rule: str
     return cells
 
 
+def _prepared(cells: Sequence[Cell], averaged: Sequence[str], asked: Asked) -> CellTable | None:
+    """Jackknife what enters the average; None where there is nothing."""
+    inside = [cell for cell in cells if cell.scenario in averaged]
+    independent = not asked.dataset.same_videos
+    return prepare(inside, independent_classes=independent) if inside else None
+
+
+def honest(rule: str, rules: Collection[str]) -> str:
+    """Return the rule that oracle is held against: the board's own, unless that is oracle."""
+    return rule if rule != "oracle" else "val" if "val" in rules else "last"
+
+
+def _optimism(
+    cells: Mapping[str, list[Cell]],
+    rule: str,
+    table: CellTable | None,
+    averaged: Sequence[str],
+    asked: Asked,
+) -> Comparison | None:
+    """Compare the epochs chosen on test with those chosen honestly, of the same runs."""
+    other = honest(rule, [r for r, own in cells.items() if own])
+    if table is None or not cells["oracle"] or not cells[other]:
+        return None
+    tables = {
+        r: table
+        if r == rule or _same(cells[r], cells[rule])
+        else _prepared(cells[r], averaged, asked)
+        for r in ("oracle", other)
+    }
+    a, b = tables["oracle"], tables[other]
+    return None if a is None or b is None else compare_choices(a, b)
+
+
+def _same(a: Sequence[Cell], b: Sequence[Cell]) -> bool:
+    """Are these the same predictions, as of a method that has no epochs to choose from?"""
+    return len(a) == len(b) and all(
+        x[:3] == y[:3] and np.array_equal(np.asarray(x.p), np.asarray(y.p))
+        for x, y in zip(a, b, strict=True)
+    )
+
+
 def _row(
     asked: Asked,
     shown: Mapping[str, tuple[str, ...]],
@@ -215,14 +277,14 @@ def _row(
     cells: Mapping[str, list[Cell]],
     rule: SelectionRule,
     averaged: tuple[str, ...],
+    table: CellTable | None,
 ) -> Row:
-    independent = not asked.dataset.same_videos
     chosen = ranked(cells[rule])
     used = [r for r in group.finished if r.seed in seeds]
     bounds = {c.name: c.bounds for c in asked.dataset.classes}
     by_class = {
         name: _scores(
-            shown, own, averaged, independent, bounds[name],
+            shown, own, averaged, table, bounds[name],
             [r.learning_index for r in used if r.class_name == name],
         )
         for name in classes
@@ -235,6 +297,7 @@ def _row(
         for r, own in cells.items()
         if own and whole
     }
+    optimism = _optimism(cells, rule, table, averaged, asked) if whole else None
     notes = [
         f"fails '{check}' by design: {why}" for check, why in group.records[0].opt_outs.items()
     ]
@@ -247,9 +310,9 @@ def _row(
     return Row(
         name=group.name,
         classes=by_class,
-        overall=_overall(by_class, inside, independent) if whole else None,
+        overall=_overall(by_class, table) if whole and table is not None else None,
         rules=rules,
-        gap=rules.get("oracle", math.nan) - rules.get(rule, math.nan),
+        gap=rules.get("oracle", math.nan) - rules.get(honest(rule, rules), math.nan),
         seeds=seeds,
         undefined=undefined(chosen, averaged, shown),
         specialist=_specialist(group.records[0]),
@@ -257,6 +320,7 @@ def _row(
         places=row_places(used),
         failed=tuple(f"{_run_name(r)}: {r.error}" for r in group.failed),
         notes=tuple(notes),
+        optimism=optimism,
     )
 
 
@@ -271,7 +335,7 @@ def _scores(
     shown: Mapping[str, tuple[str, ...]],
     cells: list[Ranked],
     averaged: tuple[str, ...],
-    independent: bool,
+    table: CellTable | None,
     bounds: tuple[float, float],
     indices: Sequence[float | None],
 ) -> Scores:
@@ -282,21 +346,23 @@ def _scores(
         srcc[column] = float(fisher_mean([r.srcc for r in own]))
         errors[column] = float(np.mean([mse(r.cell.y, r.cell.p) for r in own]))
     inside = [r for r in cells if r.cell.scenario in averaged]
+    assert table is not None  # some of it is of this class
+    tests = {r.cell.class_name for r in inside}
     return Scores(
         srcc=srcc,
         mse=errors,
-        average=average_ci([r.cell for r in inside], independent_classes=independent),
+        average=average_ci(select_tests(table, classes=tests)),
         average_mse=float(np.mean([mse(r.cell.y, r.cell.p) for r in inside])),
         others=measures(inside, bounds, indices),
     )
 
 
-def _overall(by_class: Mapping[str, Scores], inside: Sequence[Ranked], independent: bool) -> Scores:
+def _overall(by_class: Mapping[str, Scores], table: CellTable) -> Scores:
     scenarios = next(iter(by_class.values())).srcc
     return Scores(
         srcc={s: float(fisher_mean([b.srcc[s] for b in by_class.values()])) for s in scenarios},
         mse={s: float(np.mean([b.mse[s] for b in by_class.values()])) for s in scenarios},
-        average=average_ci([r.cell for r in inside], independent_classes=independent),
+        average=average_ci(table),
         average_mse=float(np.mean([b.average_mse for b in by_class.values()])),
         others=mean_measures([b.others for b in by_class.values()]),
     )

@@ -15,7 +15,10 @@ from aqabench.errors import AqabenchError
 VERBS = {
     "run": "aqabench.cli.run",
     "search": "aqabench.cli.search",
+    "ablate": "aqabench.cli.ablate",
     "compare": "aqabench.cli.compare",
+    "board": "aqabench.cli.board",
+    "power": "aqabench.cli.power",
     "list": "aqabench.cli.listing",
     "show": "aqabench.cli.show",
     "check": "aqabench.cli.check",

@@ -11,11 +11,12 @@ from aqabench.cli.options import PROTOCOL, store_option
 from aqabench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aqabench.board.select import Condition, Runs
     from aqabench.board.table import Leaderboard
     from aqabench.protocol.library import Asked
+    from aqabench.runs.store import RunStore
 
 
 COSTS = (
@@ -40,6 +41,21 @@ COSTS = (
 )
 @click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
 @click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
+@click.option(
+    "--scenario",
+    "columns",
+    multiple=True,
+    metavar="NAME",
+    help="Differences in this column alone, such as one subset of streams, instead of the average. "
+    "May be repeated: the mean over them.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    metavar="SPEARMAN",
+    help="Also ask whether the worse method of each pair is as good: less than this much worse. "
+    "Choose it before you look.",
+)
 @click.option(
     "--rule",
     type=click.Choice(["val", "last", "oracle"]),
@@ -82,6 +98,8 @@ def command(
     data: str | None,
     budget: str | None,
     classes: tuple[str, ...],
+    columns: tuple[str, ...],
+    margin: float | None,
     rule: str | None,
     form: str,
     order: str,
@@ -91,17 +109,13 @@ def command(
 ) -> int:
     """Compare what has been run: all METHODS in the store, or the ones you name.
 
-    Differences are paired over the same test videos. Runs are compared only where protocol, data
-    and budget agree; each such group is a board of its own.
+    Differences are paired over the same test videos, each with an interval, p adjusted over all
+    pairs, a cross-check of what is claimed, what it would need, and a sentence to quote. Runs are
+    compared only where protocol, data and budget agree; each such group is a board of its own.
 
     Exit code: 0 fine, 1 a shown method has failed runs, 2 wrong usage or nothing to compare.
     """
-    from rich.console import Console
-
     from aqabench.board.costs import sort_by_cost
-    from aqabench.board.pairs import compare_all
-    from aqabench.board.render.markdown import board_markdown
-    from aqabench.board.render.terminal import print_board, print_pairs
     from aqabench.board.select import by_condition
     from aqabench.board.table import build
     from aqabench.figure import check_path
@@ -136,41 +150,85 @@ def command(
     for name in methods:
         if name not in known:
             raise UnknownNameError("method among the stored runs", name, known, "aqabench compare")
-    console = Console()
-    found: list[tuple[Asked, Condition, list[Runs]]] = []
-    for condition, runs in conditions.items():
-        chosen = [r for r in runs if not methods or r.name in methods]
-        if methods and len(chosen) < len(set(methods)):
-            continue
-        shipped = condition.protocol in protocol_names()
-        own = str(store.protocol_file(condition.protocol))
-        asked = load_protocol(condition.protocol if shipped else own)
-        if asked.digest != condition.protocol_digest:
-            console.print(
-                f"{condition.protocol}: {sum(len(r.records) for r in chosen)} runs of another "
-                "version of this protocol are left out; run them again to compare them.",
-                style="dim",
-            )
-            continue
-        found.append((asked, condition, chosen))
+    found = _comparable(methods, conditions, store, classes)
     if figure_path is not None:
         _one_board([condition for _, condition, _ in found])
     boards = [build(asked, condition, chosen, store, rule) for asked, condition, chosen in found]  # type: ignore[arg-type]
     for option, cost in (("--sort", order), ("--against", against)):
         if cost is not None and cost != "score":
             _require(boards, option, cost)
-    for board in boards:
+    for board, (_, _, groups) in zip(boards, found, strict=True):
         shown = board if order == "score" else sort_by_cost(board, order)
-        if form == "markdown":
-            click.echo(board_markdown(shown))
-        else:
-            print_board(shown, console)
-            pairs = compare_all(board)
-            if pairs:
-                print_pairs(board, pairs, console)
+        _print(shown, board, groups, columns, margin, form)
         if figure_path is not None:
             _draw(board, against, figure_path)
     return 1 if any(row.failed for board in boards for row in board.rows) else 0
+
+
+def _comparable(
+    methods: Sequence[str],
+    conditions: Mapping[Condition, list[Runs]],
+    store: RunStore,
+    classes: Sequence[str],
+) -> list[tuple[Asked, Condition, list[Runs]]]:
+    """Return what may be compared, a board each, and say what is left out.
+
+    Raises:
+        UsageError: the named methods share no board; says what differs, and what to run.
+    """
+    from aqabench.board.mixing import nothing_shared, outdated_note
+    from aqabench.protocol.library import load_protocol, protocol_names
+
+    found, outdated = [], []
+    for condition, runs in conditions.items():
+        chosen = [r for r in runs if not methods or r.name in methods]
+        shipped = condition.protocol in protocol_names()
+        asked = load_protocol(
+            condition.protocol if shipped else str(store.protocol_file(condition.protocol))
+        )
+        if asked.digest != condition.protocol_digest:
+            outdated.append(condition)
+            if chosen:
+                click.echo(outdated_note(chosen, condition), err=True)
+        elif len(chosen) >= len(set(methods)):
+            found.append((asked, condition, chosen))
+    if len(set(methods)) > 1 and not found:
+        raise UsageError(
+            nothing_shared(list(dict.fromkeys(methods)), conditions, outdated, classes)
+        )
+    return found
+
+
+def _print(
+    shown: Leaderboard,
+    board: Leaderboard,
+    groups: Sequence[Runs],
+    columns: Sequence[str],
+    margin: float | None,
+    form: str,
+) -> None:
+    """Print a board, then the differences of its methods."""
+    from rich.console import Console
+
+    from aqabench.board.mixing import incomplete_note
+    from aqabench.board.pairs import compare_all
+    from aqabench.board.render.markdown import board_markdown
+    from aqabench.board.render.pairs import pairs_markdown
+    from aqabench.board.render.terminal import print_board, print_pairs
+
+    pairs = compare_all(board, columns=columns, margin=margin)
+    if form == "markdown":
+        click.echo(board_markdown(shown))
+        if pairs:
+            click.echo(pairs_markdown(board, pairs, columns))
+    else:
+        console = Console()
+        print_board(shown, console)
+        if pairs:
+            print_pairs(board, pairs, console, columns)
+    note = incomplete_note(board, groups)
+    if note:
+        click.echo(note, err=True)
 
 
 def _require(boards: Sequence[Leaderboard], option: str, cost: str) -> None:

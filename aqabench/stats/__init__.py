@@ -6,7 +6,8 @@ permutation is the cross-check.  Every result is a frozen object whose ``str()``
 and an undefined case is a named outcome, never a zero.
 """
 
-from aqabench.stats._cells import Cell, CellTable, bootstrap_z, prepare
+from aqabench.stats._bootstrap import bootstrap_z
+from aqabench.stats._cells import Cell, CellTable, prepare, select_tests
 from aqabench.stats._kernel import bootstrap_rho, draw_counts, jackknife_rho, jackknife_z
 from aqabench.stats._results import (
     Comparison,
@@ -17,14 +18,15 @@ from aqabench.stats._results import (
     Reason,
     Status,
 )
-from aqabench.stats.averages import average_ci, compare_average, compare_runs
+from aqabench.stats.averages import average_ci, compare_average, compare_choices, compare_runs
+from aqabench.stats.crosscheck import cross_check
 from aqabench.stats.equivalence import Equivalence, non_inferiority, tost
 from aqabench.stats.intervals import correlation_ci, spearman_ci
-from aqabench.stats.losses import compare_mean_loss
+from aqabench.stats.losses import compare_mean_loss, compare_mean_losses
 from aqabench.stats.metrics import fisher_mean, kendall, mse, normalised_mse, relative_l2, spearman
 from aqabench.stats.multiplicity import MaxT, PairTable, adjust, compare_all, draw_videos, max_t
 from aqabench.stats.paired import compare_correlations, compare_spearman
-from aqabench.stats.power import detectable_difference, difference_sd, power, required_n
+from aqabench.stats.power import detectable_difference, difference_sd, needed_n, power, required_n
 from aqabench.stats.published import Separability, separable
 from aqabench.stats.ranking import FriedmanNemenyi, TieGroups, friedman_nemenyi, tie_groups
 from aqabench.stats.robustness import (
@@ -78,11 +80,14 @@ __all__ = [
     "bootstrap_z",
     "compare_all",
     "compare_average",
+    "compare_choices",
     "compare_correlations",
     "compare_mean_loss",
+    "compare_mean_losses",
     "compare_runs",
     "compare_spearman",
     "correlation_ci",
+    "cross_check",
     "detectable_difference",
     "difference_sd",
     "draw_counts",
@@ -99,6 +104,7 @@ __all__ = [
     "mean_by_size",
     "monotonicity_violations",
     "mse",
+    "needed_n",
     "non_inferiority",
     "normalised_mse",
     "power",
@@ -106,6 +112,7 @@ __all__ = [
     "relative_l2",
     "required_n",
     "retention",
+    "select_tests",
     "separable",
     "shapley",
     "spearman",

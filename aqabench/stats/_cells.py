@@ -8,8 +8,8 @@ test, instead of averaging over what happens to be there.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +19,17 @@ from scipy.sparse.csgraph import connected_components
 
 from aqabench.errors import DataError
 from aqabench.stats._checks import MIN_SE, FloatArray, undefined_reason, vectors
-from aqabench.stats._kernel import bootstrap_rho, jackknife_rho, mid_ranks, rho_limit, to_z
+from aqabench.stats._kernel import jackknife_rho, mid_ranks, rho_limit, to_z
 from aqabench.stats._results import Flag, Reason
 
-__all__ = ["Cell", "CellInput", "CellTable", "bootstrap_z", "check_same_tests", "prepare"]
+__all__ = [
+    "Cell",
+    "CellInput",
+    "CellTable",
+    "check_same_tests",
+    "prepare",
+    "select_tests",
+]
 
 
 class Cell(NamedTuple):
@@ -47,6 +54,9 @@ class Cell(NamedTuple):
 
 CellInput = Cell | tuple[str, str, int, Sequence[str], npt.ArrayLike, npt.ArrayLike]
 Video = tuple[str, str]  # (class or "", sample id)
+Aligned = tuple[list[Video], FloatArray, FloatArray]
+Ids = tuple[str, ...]
+Sorted = tuple[list[Video], npt.NDArray[np.intp], str | None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,6 +68,11 @@ class Test:
     columns: npt.NDArray[np.intp]  # (n,) positions of its videos among all videos
     y: FloatArray  # (n,)
     p: FloatArray  # (seeds, n)
+    z: FloatArray  # (seeds,) Fisher z; NaN when undefined
+    shift: FloatArray  # (seeds, n) what leaving a video out adds to it
+    grades: FloatArray  # (n,) mean over seeds of the centred ranks of p, each of length 1
+    reason: Reason
+    flags: tuple[Flag, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -138,21 +153,64 @@ def prepare(
                 f"{_words(by_seed)} for {' / '.join(key)} instead; run the missing seeds, or "
                 "leave the extra ones out."
             )
+    known: dict[Ids, Sorted] = {}
     aligned = {
-        key: _align(key, [by_seed[seed] for seed in seeds], independent_classes)
+        key: _align(key, [by_seed[s] for s in seeds], key[0] if independent_classes else "", known)
         for key, by_seed in sorted(grouped.items())
     }
-    videos = tuple(sorted({video for ids, _, _ in aligned.values() for video in ids}))
+    videos = tuple(
+        sorted({v for ids in {id(i): i for i, _, _ in aligned.values()}.values() for v in ids})
+    )
     where = {video: i for i, video in enumerate(videos)}
-    tests = tuple(
-        Test(*key, np.array([where[video] for video in ids], dtype=np.intp), y, p)
-        for key, (ids, y, p) in aligned.items()
-    )
-    reason = _reason(tests, undefined_as_zero)
-    z, replicates, flags = _jackknife_average(tests, len(videos), len(seeds), reason)
-    return CellTable(
-        tests, seeds, videos, _components(tests, len(videos)), z, replicates, reason, flags
-    )
+    columns = {
+        id(ids): np.array([where[video] for video in ids], dtype=np.intp)
+        for ids, _, _ in aligned.values()
+    }
+    ones = _jackknife(list(aligned.values()), undefined_as_zero)
+    tests = [
+        Test(class_name, scenario, columns[id(ids)], y, p, z, shift, grades, reason, flags)
+        for ((class_name, scenario), (ids, y, p)), (z, shift, grades, reason, flags) in zip(
+            aligned.items(), ones, strict=True
+        )
+    ]
+    return _table(tests, seeds, videos)
+
+
+def select_tests(
+    table: CellTable, *, classes: Collection[str] = (), scenarios: Collection[str] = ()
+) -> CellTable:
+    """Return the table of some tests of a prepared one, whose jackknife is not made again.
+
+    Args:
+        table: one method's cells.
+        classes: names to keep; all by default.
+        scenarios: names to keep; all by default.
+
+    Raises:
+        DataError: none of the tests has these names.
+    """
+    kept = [
+        test
+        for test in table.tests
+        if (not classes or test.class_name in classes)
+        and (not scenarios or test.scenario in scenarios)
+    ]
+    if not kept:
+        raise DataError(
+            f"no test has the class {_any(classes)} and the scenario {_any(scenarios)}. Got "
+            f"{', '.join(sorted({f'{t.class_name} / {t.scenario}' for t in table.tests}))}; "
+            "name some of those."
+        )
+    used = np.unique(np.concatenate([test.columns for test in kept]))
+    if used.size < table.n:
+        place = np.zeros(table.n, dtype=np.intp)
+        place[used] = np.arange(used.size)
+        kept = [replace(test, columns=place[test.columns]) for test in kept]
+    return _table(kept, table.seeds, tuple(table.videos[i] for i in used))
+
+
+def _any(names: Collection[str]) -> str:
+    return " or ".join(names) or "(any)"
 
 
 def _group(cells: list[Cell]) -> dict[tuple[str, str], dict[int, Cell]]:
@@ -171,19 +229,19 @@ def _group(cells: list[Cell]) -> dict[tuple[str, str], dict[int, Cell]]:
 
 
 def _align(
-    key: tuple[str, str], cells: list[Cell], independent_classes: bool
-) -> tuple[list[Video], FloatArray, FloatArray]:
-    """Videos (n,) sorted, labels (n,), predictions (seeds, n) of one class and scenario."""
-    prefix = key[0] if independent_classes else ""
+    key: tuple[str, str], cells: list[Cell], prefix: str, known: dict[Ids, Sorted]
+) -> Aligned:
+    """Videos (n,) sorted, labels (n,), predictions (seeds, n) of one class and scenario.
+
+    ``known`` keeps what was sorted already: cells on the same videos share it.
+    """
     names: list[Video] = []
     labels = np.empty(0)
     rows = []
     for cell in cells:
         ids = [str(i) for i in cell.sample_ids]
         y, p = vectors(ids, y=cell.y, p=cell.p)
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        own: list[Video] = [(prefix, ids[i]) for i in order]
-        twice = next((a[1] for a, b in itertools.pairwise(own) if a == b), None)
+        own, order, twice = _sorted(prefix, ids, known)
         if twice is not None:
             raise DataError(
                 f"{' / '.join(key)}, seed {cell.seed}: sample id '{twice}' occurs twice; keep one "
@@ -201,10 +259,21 @@ def _align(
     return names, labels, np.stack(rows)
 
 
+def _sorted(prefix: str, ids: list[str], known: dict[Ids, Sorted]) -> Sorted:
+    """Videos in order, where each stands among ``ids``, and an id that occurs twice."""
+    key = (prefix, *ids)
+    if key not in known:
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        own = [(prefix, ids[i]) for i in order]
+        twice = next((a[1] for a, b in itertools.pairwise(own) if a == b), None)
+        known[key] = own, np.array(order, dtype=np.intp), twice
+    return known[key]
+
+
 def _same_videos(
     where: str, names: list[Video], own: list[Video], labels: FloatArray, y: FloatArray
 ) -> None:
-    if own != names:
+    if own is not names and own != names:
         odd = sorted(set(own) ^ set(names))
         raise DataError(
             f"{where}: the test videos differ from those of the other runs ({len(odd)} ids in one "
@@ -232,7 +301,10 @@ def check_same_tests(a: CellTable, b: CellTable) -> None:
             f"both methods must be tested on the same classes and scenarios; only one of them has "
             f"{' / '.join(odd)}. Run it for the other, or leave it out for both."
         )
+    same = a.videos == b.videos
     for key, ta, tb in zip(keys_a, a.tests, b.tests, strict=True):
+        if same and np.array_equal(ta.columns, tb.columns) and np.array_equal(ta.y, tb.y):
+            continue
         _same_videos(
             " / ".join(key),
             [a.videos[i] for i in ta.columns],
@@ -242,16 +314,7 @@ def check_same_tests(a: CellTable, b: CellTable) -> None:
         )
 
 
-def _reason(tests: tuple[Test, ...], undefined_as_zero: bool) -> Reason:
-    for test in tests:
-        for p in test.p:
-            reason = undefined_reason(test.y, p)
-            if reason and not (undefined_as_zero and reason is Reason.CONSTANT_PREDICTIONS):
-                return reason
-    return Reason.NONE
-
-
-def _components(tests: tuple[Test, ...], n: int) -> npt.NDArray[np.intp]:
+def _components(tests: Sequence[Test], n: int) -> npt.NDArray[np.intp]:
     """Component of every video (n,): linked through the tests they share."""
     if all(test.y.size == n for test in tests):
         return np.zeros(n, dtype=np.intp)
@@ -263,68 +326,79 @@ def _components(tests: tuple[Test, ...], n: int) -> npt.NDArray[np.intp]:
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
-def _jackknife_average(
-    tests: tuple[Test, ...], n: int, n_seeds: int, reason: Reason
-) -> tuple[FloatArray, FloatArray, tuple[Flag, ...]]:
-    """Average z (seeds,), its delete-one-video replicates (seeds, n), and flags."""
-    flags: list[Flag] = []
-    if any(not np.isfinite(test.p).all() for test in tests):
-        flags.append(Flag.NON_FINITE)
+One = tuple[FloatArray, FloatArray, FloatArray, Reason, tuple[Flag, ...]]
+"""What :class:`Test` holds beside its videos, labels and predictions."""
+
+
+def _jackknife(aligned: Sequence[Aligned], undefined_as_zero: bool) -> list[One]:
+    """Jackknife every test; scenarios of one class, which share their labels, together."""
+    together: dict[bytes, list[int]] = {}
+    for i, (_, y, _) in enumerate(aligned):
+        together.setdefault(y.tobytes(), []).append(i)
+    found: dict[int, One] = {}
+    for members in together.values():
+        y = aligned[members[0]][1]
+        rho, left = jackknife_rho(y, np.concatenate([aligned[i][2] for i in members]))
+        at = 0
+        for i in members:
+            p = aligned[i][2]
+            own = slice(at, at + len(p))
+            at += len(p)
+            found[i] = _one(y, p, rho[own], left[own], undefined_as_zero)
+    return [found[i] for i in range(len(aligned))]
+
+
+def _one(
+    y: FloatArray, p: FloatArray, rho: FloatArray, left: FloatArray, undefined_as_zero: bool
+) -> One:
+    """Fisher z (seeds,), the shifts of its replicates (seeds, n), grades, reason and flags."""
+    m = y.size
+    flags = [] if np.isfinite(p).all() else [Flag.NON_FINITE]
+    reasons = [undefined_reason(y, row) for row in p]
+    allowed = (Reason.NONE, Reason.CONSTANT_PREDICTIONS) if undefined_as_zero else (Reason.NONE,)
+    reason = next((r for r in reasons if r not in allowed), Reason.NONE)
+    constant = np.isnan(rho)
+    if not reason and constant.any():
+        flags.append(Flag.UNDEFINED_AS_ZERO)
+        rho[constant], left[constant] = 0.0, 0.0
+    if not reason and (np.abs(rho) > rho_limit(m)).any():
+        flags.append(Flag.CLIPPED)
+    z = to_z(rho, m)
+    return z, to_z(left, m - 1) - z[:, None], _unit_ranks(p).mean(axis=0), reason, tuple(flags)
+
+
+def _table(tests: Sequence[Test], seeds: tuple[int, ...], videos: tuple[Video, ...]) -> CellTable:
+    """Average tests: z (seeds,) and its delete-one-video replicates (seeds, n)."""
+    n, count = len(videos), len(seeds)
+    reason = next((test.reason for test in tests if test.reason), Reason.NONE)
+    flags = [flag for test in tests for flag in test.flags]
+    z = np.full(count, np.nan)
+    replicates = np.full((count, n), np.nan)
     if reason:
-        return np.full(n_seeds, np.nan), np.full((n_seeds, n), np.nan), tuple(flags)
-    z = np.zeros(n_seeds)
-    shift = np.zeros((n_seeds, n))  # what deleting video i adds to the average
-    for test in tests:
-        rho, left = jackknife_rho(test.y, test.p)  # (seeds,), (seeds, m)
-        m = test.y.size
-        constant = np.isnan(rho)
-        if constant.any():
-            flags.append(Flag.UNDEFINED_AS_ZERO)
-            rho[constant], left[constant] = 0.0, 0.0
-        if (np.abs(rho) > rho_limit(m)).any():
-            flags.append(Flag.CLIPPED)
-        full = to_z(rho, m)
-        z += full
-        shift[:, test.columns] += to_z(left, m - 1) - full[:, None]
-    z /= len(tests)
-    return z, z[:, None] + shift / len(tests), tuple(dict.fromkeys(flags))
-
-
-def bootstrap_z(table: CellTable, counts: FloatArray) -> FloatArray:
-    """Average z over tests and seeds in every resample of the videos.
-
-    Args:
-        table: one method's cells.
-        counts: multiplicities (b, n) of ``table.videos``.
-
-    Returns:
-        (b,); NaN where a cell is undefined in the resample.
-    """
-    total = np.zeros(counts.shape[0])
-    for test in table.tests:
-        part = counts[:, test.columns]  # (b, m)
-        constant = np.all(test.p == test.p[:, :1], axis=1)  # (seeds,)
-        if constant.all():
-            continue
-        rho = bootstrap_rho(test.y, test.p[~constant], part)  # (varying seeds, b)
-        limit = rho_limit_of(part.sum(axis=1))
-        total += np.arctanh(np.clip(rho, -limit, limit)).sum(axis=0)
-    return np.asarray(total / (len(table.tests) * len(table.seeds)))
-
-
-def rho_limit_of(totals: FloatArray) -> FloatArray:
-    """:func:`rho_limit` for every resample size (b,); 0 for fewer than two videos."""
-    n = np.maximum(totals, 2.0)
-    return np.asarray(np.where(totals < 2, 0.0, 1.0 - 6.0 / (n**3 - n)))
+        flags = [flag for flag in flags if flag is Flag.NON_FINITE]
+    else:
+        shift = np.zeros((count, n))
+        for test in tests:
+            shift[:, test.columns] += test.shift
+        z = sum((test.z for test in tests), np.zeros(count)) / len(tests)
+        replicates = z[:, None] + shift / len(tests)
+    return CellTable(
+        tests=tuple(tests),
+        seeds=seeds,
+        videos=videos,
+        components=_components(tests, n),
+        z=z,
+        replicates=replicates,
+        reason=reason,
+        flags=tuple(dict.fromkeys(flags)),
+    )
 
 
 def mean_overlap(a: CellTable, b: CellTable) -> float:
     """Rank correlation between two methods' predictions, mean over tests and seed pairs."""
-    values = []
-    for ta, tb in zip(a.tests, b.tests, strict=True):
-        ra, rb = _unit_ranks(ta.p), _unit_ranks(tb.p)
-        values.append(np.clip(ra @ rb.T, -1.0, 1.0).mean())
-    return float(np.mean(values))
+    # the mean over pairs of networks of their product is the product of their means
+    pairs = zip(a.tests, b.tests, strict=True)
+    return min(1.0, float(np.mean([ta.grades @ tb.grades for ta, tb in pairs])))
 
 
 def _unit_ranks(p: FloatArray) -> FloatArray:

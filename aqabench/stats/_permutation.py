@@ -2,7 +2,7 @@
 
 Under the null hypothesis that A and B are exchangeable the test is exact; the studentisation
 keeps its level when they are only equally good (Chung & Romano 2013; Konietschke & Pauly 2014).
-Nothing is sorted: ranks inside a permutation come from four matrix products, see
+Nothing is sorted: ranks inside a permutation come from matrix products, see
 :mod:`aqabench.stats._kernel`.
 """
 
@@ -14,15 +14,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from aqabench.errors import DataError
 from aqabench.stats._cells import CellTable
 from aqabench.stats._checks import FloatArray
-from aqabench.stats._kernel import mid_ranks, order_matrix, to_z
+from aqabench.stats._kernel import exact_float, mid_ranks, order_matrix, to_z
 from aqabench.stats._results import Comparison, Flag
 
-__all__ = ["Swap", "studentised_z", "swap_average", "swap_masks", "swap_p"]
+__all__ = [
+    "Swap",
+    "studentised_z",
+    "swap_average",
+    "swap_masks",
+    "swap_p",
+]
 
-_BLOCK = 2000
+Floats = npt.NDArray[np.float32 | np.float64]
+
+_BLOCK = 1000
 _TOLERANCE = 1e-10
 
 
@@ -56,35 +63,36 @@ def studentised_z(
         masks: (b, n), True where the two methods' ranks are exchanged.
     """
     n = y.size
-    ra, rb = mid_ranks(a), mid_ranks(b)
-    joint = order_matrix(np.concatenate([ra, rb]))  # (2n, 2n): every rank against every other
-    v = (mid_ranks(y) - (n + 1) / 2) / n  # (n,) centred grades of the labels
-    above_y = order_matrix(y).T  # [i, k] = 1[y_k > y_i] + ties/2
-    m = masks.astype(np.float64)
-    z_a, h_a = _one_side(joint, v, above_y, m)
-    z_b, h_b = _one_side(joint, v, above_y, 1.0 - m)
+    centre = (n + 1) / 2
+    joint = exact_float(order_matrix(np.concatenate([mid_ranks(a), mid_ranks(b)])), n)  # (2n, 2n)
+    v = exact_float(mid_ranks(y) - centre, n)  # (n,)
+    above_y = exact_float(order_matrix(y), n)  # [k, i] = 1[y_k > y_i] + ties/2
+    m = masks.astype(joint.dtype)
+    picked = np.concatenate([1 - m, m], axis=1)  # (b, 2n): which of the two ranks A has
+    both = np.concatenate([v, v])
+    below = picked @ joint.T  # (b, 2n): rank of each candidate among those that A has, less 1/2
+    over = (picked * both) @ joint  # (b, 2n): sum_k v_k 1[x_k > x_i] over those that A has
+    z_a, h_a = _one_side(below, over, v, above_y, masks)
+    # B has the other rank of every video
+    z_b, h_b = _one_side(joint.sum(axis=1) - below, both @ joint - over, v, above_y, ~masks)
     return Swap(z_a - z_b, h_a - h_b)
 
 
 def _one_side(
-    joint: FloatArray, v: FloatArray, above_y: FloatArray, m: FloatArray
+    below: Floats, over: Floats, v: Floats, above_y: Floats, masks: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray]:
-    """Z (b,) and centred influence of z (b, n) of the method that takes B's ranks where m = 1."""
+    """Z (b,) and centred influence of z (b, n) of the method that has B's ranks in ``masks``."""
     n = v.size
-    picked = np.concatenate([1.0 - m, m], axis=1)  # (b, 2n): which of the two ranks is in use
-    below = picked @ joint.T  # (b, 2n): rank of each candidate among those in use, less 1/2
-    ranks = np.where(m > 0, below[:, n:], below[:, :n]) + 0.5  # (b, n)
-    u = (ranks - (n + 1) / 2) / n
-    squares = (u**2).sum(axis=1) * (v @ v)
+    u = np.where(masks, below[:, n:], below[:, :n]) - v.dtype.type(n / 2)  # (b, n) centred ranks
+    labels = v.astype(np.float64)
+    ranks = u.astype(np.float64)
+    squares = np.einsum("bn,bn->b", ranks, ranks) * (labels @ labels)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where(squares > 0, (u @ v) / np.sqrt(squares), 0.0)
-    weighted = (picked * np.concatenate([v, v])) @ joint  # (b, 2n): sum_k v_k 1[x_k > x_i]
-    over_x = np.where(m > 0, weighted[:, n:], weighted[:, :n]) / n
-    over_y = (u @ above_y.T) / n
-    h = 12.0 * (u * v + over_x + over_y)
+        rho = np.where(squares > 0, (ranks @ labels) / np.sqrt(squares), 0.0)
+    h = (u * v + np.where(masks, over[:, n:], over[:, :n]) + u @ above_y).astype(np.float64)
     h -= h.mean(axis=1, keepdims=True)
     z = to_z(np.clip(rho, -1.0, 1.0), n)
-    return z, h / (1.0 - np.tanh(z)[:, None] ** 2)
+    return z, h * (12.0 / n**2 / (1.0 - np.tanh(z)[:, None] ** 2))
 
 
 def _studentise(difference: FloatArray, influence: FloatArray) -> FloatArray:
@@ -110,26 +118,20 @@ def swap_average(
     """Swap permutation of the average over classes, scenarios and seeds.
 
     A swapped video is swapped in every cell that contains it.  Networks are exchanged in the
-    order of their seeds; which pairs are formed is arbitrary, so this says something about these
-    networks only.
+    order of their seeds, and go round where one method has fewer, so that each counts as often as
+    the others of its method; which pairs are formed is arbitrary, so this says something about
+    these networks only.
 
     Args:
         a: cells of A.
-        b: cells of B on the same tests, with as many seeds.
+        b: cells of B on the same tests.
         base: the jackknife comparison, whose interval is kept.
         n_resamples: permutations.
         rng: where they are drawn from.
-
-    Raises:
-        DataError: different numbers of seeds.
     """
-    if len(a.seeds) != len(b.seeds):
-        raise DataError(
-            f"the swap needs as many seeds of A as of B. Got {len(a.seeds)} and {len(b.seeds)} "
-            "instead; use method='jackknife', or leave seeds out of both."
-        )
     masks, exact = swap_masks(rng, a.n, n_resamples)
-    pairs = len(a.tests) * len(a.seeds)
+    rounds = math.lcm(len(a.seeds), len(b.seeds))
+    pairs = len(a.tests) * rounds
     observed, permuted = math.nan, []
     blocks = [np.zeros((1, a.n), dtype=bool)]
     blocks += [masks[i : i + _BLOCK] for i in range(0, len(masks), _BLOCK)]
@@ -138,7 +140,8 @@ def swap_average(
         influence = np.zeros((len(block), a.n))
         for ta, tb in zip(a.tests, b.tests, strict=True):
             size = ta.y.size
-            for pa, pb in zip(ta.p, tb.p, strict=True):
+            for at in range(rounds):
+                pa, pb = ta.p[at % len(ta.p)], tb.p[at % len(tb.p)]
                 one = studentised_z(ta.y, pa, pb, block[:, ta.columns])
                 difference += one.difference / pairs
                 # a test holds size of the n videos: its mean is over size, the SE below over n

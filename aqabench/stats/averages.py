@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
+from aqabench.errors import DataError
 from aqabench.stats._cells import CellInput, CellTable, check_same_tests, mean_overlap, prepare
-from aqabench.stats._checks import MIN_TEST, SAME, SMALL, choose, fraction
+from aqabench.stats._checks import MIN_TEST, SAME, SMALL, FloatArray, choose, fraction
+from aqabench.stats._linear import swap_linear
 from aqabench.stats._permutation import swap_average
 from aqabench.stats._results import Comparison, Flag, Interval, Reason, Status
 from aqabench.stats._wald import (
@@ -28,7 +31,13 @@ from aqabench.stats._wald import (
     wald_interval,
 )
 
-__all__ = ["average_ci", "compare_average", "compare_runs", "compare_tables"]
+__all__ = [
+    "average_ci",
+    "compare_average",
+    "compare_choices",
+    "compare_runs",
+    "compare_tables",
+]
 
 _SEED_TERMS = ("components", "conservative")
 
@@ -87,7 +96,7 @@ def average_ci(
     if variance <= 0.0:
         variance = perfect_variance(table.smallest)
         base = replace(base, flags=(*base.flags, Flag.ANALYTIC_SE))
-    excess = _seed_excess(table, seed_term)
+    excess = _seed_excess(table.z, table.replicates, table.components, seed_term)
     base = replace(base, variance_samples=variance, variance_seeds=excess)
     df = satterthwaite([(variance, samples.df), (excess, len(table.seeds) - 1)])
     return wald_interval(base, z, math.sqrt(variance + excess), df)
@@ -112,18 +121,19 @@ def compare_average(
     Args:
         cells_a: cells of A, or a prepared table.
         cells_b: cells of B on the same classes, scenarios and videos.
-        method: ``"jackknife"`` (Wald on Fisher z, t), or ``"swap"`` (studentised permutation
-            that exchanges the two methods on whole videos; both need equally many seeds).
+        method: ``"jackknife"`` (Wald on Fisher z, t), ``"swap"`` (studentised permutation that
+            exchanges the two methods on whole videos, then ranks again), or ``"swap-linear"``
+            (the same with what each video contributes; for some hundred videos and more).
         level: nominal coverage of the interval.
         independent_classes: see :func:`prepare`.
         undefined_as_zero: see :func:`prepare`.
-        n_resamples: permutations for ``"swap"``.
-        rng: generator for ``"swap"``; a fixed one (seed 0) by default.
+        n_resamples: permutations for the swaps.
+        rng: generator for them; a fixed one (seed 0) by default.
 
     Raises:
         DataError: the two were not tested on the same classes, scenarios, videos and labels.
     """
-    choose("method", method, ("jackknife", "swap"))
+    choose("method", method, ("jackknife", "swap", "swap-linear"))
     a, b = (
         prepare(c, independent_classes=independent_classes, undefined_as_zero=undefined_as_zero)
         for c in (cells_a, cells_b)
@@ -131,7 +141,8 @@ def compare_average(
     result = compare_tables(a, b, level)
     if method == "jackknife" or result.status is not Status.OK or math.isnan(result.p_value):
         return replace(result, method=method)
-    return swap_average(a, b, result, n_resamples, rng or np.random.default_rng(0))
+    swap = swap_average if method == "swap" else swap_linear
+    return swap(a, b, result, n_resamples, rng or np.random.default_rng(0))
 
 
 def compare_runs(
@@ -169,8 +180,50 @@ def compare_runs(
     return compare_tables(a, b, level, seed_term)
 
 
+def compare_choices(
+    cells_a: Sequence[CellInput] | CellTable,
+    cells_b: Sequence[CellInput] | CellTable,
+    *,
+    level: float = 0.95,
+    independent_classes: bool = False,
+    undefined_as_zero: bool = False,
+) -> Comparison:
+    """Compare two choices made in the same training runs, such as two epochs of each.
+
+    As :func:`compare_runs`, but seed s of A and seed s of B are the same run, so that the seed term
+    is that of their differences, ``max(0, s2 - gamma2) / S`` with ``s2`` the variance over seeds of
+    ``theta_A,s - theta_B,s``.  A choice that was made on the test videos is taken as it was made:
+    the interval contains the luck of the videos and of training, not that of choosing again.
+
+    Args:
+        cells_a: cells of the runs under choice A, or a prepared table.
+        cells_b: cells of the same runs under choice B.
+        level: nominal coverage of the interval.
+        independent_classes: see :func:`prepare`.
+        undefined_as_zero: see :func:`prepare`.
+
+    Raises:
+        DataError: different seeds, or other tests, videos and labels.
+    """
+    a, b = (
+        prepare(c, independent_classes=independent_classes, undefined_as_zero=undefined_as_zero)
+        for c in (cells_a, cells_b)
+    )
+    if set(a.seeds) != set(b.seeds):
+        raise DataError(
+            f"two choices in the same runs have the same seeds. Got {a.seeds} and {b.seeds} "
+            "instead; use compare_runs for runs of different methods."
+        )
+    return compare_tables(a, b, level, "components", same_runs=True)
+
+
 def compare_tables(
-    a: CellTable, b: CellTable, level: float, seed_term: str | None = None
+    a: CellTable,
+    b: CellTable,
+    level: float,
+    seed_term: str | None = None,
+    *,
+    same_runs: bool = False,
 ) -> Comparison:
     """Jackknife-Wald test of two prepared tables; without a seed term networks are fixed."""
     fraction("level", level)
@@ -214,12 +267,26 @@ def compare_tables(
     if variance <= 0.0:
         variance = 2.0 * perfect_variance(a.smallest)
         base = replace(base, flags=(*base.flags, Flag.ANALYTIC_SE))
-    excess_a, excess_b = (_seed_excess(t, seed_term) if seed_term else 0.0 for t in (a, b))
-    df = satterthwaite(
-        [(variance, samples.df), (excess_a, len(a.seeds) - 1), (excess_b, len(b.seeds) - 1)]
-    )
-    base = replace(base, variance_samples=variance, variance_seeds=excess_a + excess_b)
-    return wald_comparison(base, z_a, z_b, math.sqrt(variance + excess_a + excess_b), df)
+    parts = _seed_parts(a, b, seed_term, same_runs)
+    seeds = sum(excess for excess, _ in parts)
+    df = satterthwaite([(variance, samples.df), *parts])
+    base = replace(base, variance_samples=variance, variance_seeds=seeds)
+    return wald_comparison(base, z_a, z_b, math.sqrt(variance + seeds), df)
+
+
+def _seed_parts(
+    a: CellTable, b: CellTable, seed_term: str | None, same_runs: bool
+) -> list[tuple[float, float]]:
+    """Excess variances of the seeds and their degrees of freedom."""
+    if seed_term is None:
+        return []
+    if same_runs:
+        order = [b.seeds.index(seed) for seed in a.seeds]
+        z, replicates = a.z - b.z[order], a.replicates - b.replicates[order]
+        return [(_seed_excess(z, replicates, a.components, seed_term), len(a.seeds) - 1)]
+    return [
+        (_seed_excess(t.z, t.replicates, t.components, seed_term), len(t.seeds) - 1) for t in (a, b)
+    ]
 
 
 def _size_flags(table: CellTable) -> tuple[Flag, ...]:
@@ -227,15 +294,24 @@ def _size_flags(table: CellTable) -> tuple[Flag, ...]:
     return (Flag.SMALL_N, *table.flags) if small else table.flags
 
 
-def _seed_excess(table: CellTable, seed_term: str) -> float:
-    """Variance of the seed mean beyond what the samples' jackknife already contains."""
-    n_seeds = len(table.seeds)
+def _seed_excess(
+    z: FloatArray, replicates: FloatArray, components: npt.NDArray[np.intp], seed_term: str
+) -> float:
+    """Variance of the seed mean beyond what the samples' jackknife already contains.
+
+    Args:
+        z: average of each seed (seeds,).
+        replicates: the same without each video (seeds, n).
+        components: of the videos (n,).
+        seed_term: ``"components"`` or ``"conservative"``.
+    """
+    n_seeds = len(z)
     if n_seeds < 2:
         return 0.0
-    spread = float(table.z.var(ddof=1))
+    spread = float(z.var(ddof=1))
     if seed_term == "conservative":
         return spread / n_seeds
-    each = [jackknife_variance(row, table.components).variance for row in table.replicates]
-    mean = jackknife_variance(table.replicates.mean(axis=0), table.components).variance
+    each = [jackknife_variance(row, components).variance for row in replicates]
+    mean = jackknife_variance(replicates.mean(axis=0), components).variance
     inside = n_seeds / (n_seeds - 1) * (float(np.mean(each)) - mean)
     return max(0.0, spread - inside) / n_seeds

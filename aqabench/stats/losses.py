@@ -9,19 +9,20 @@ percentile and BCa bootstrap are not, and are refused.  Wilcoxon's test answers 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as sps
 
 from aqabench.stats._checks import SMALL, FloatArray, choose, fraction, vectors
-from aqabench.stats._permutation import swap_masks, swap_p
+from aqabench.stats._linear import flip_p
 from aqabench.stats._results import Flag, LossComparison, Reason, Status
 from aqabench.stats._wald import jackknife_variance, quantile, two_sided_p
 
-__all__ = ["compare_mean_loss"]
+__all__ = ["compare_mean_loss", "compare_mean_losses"]
 
 _WORST = 3
 _EXACT_WILCOXON = 50
@@ -65,15 +66,70 @@ def compare_mean_loss(
     choose("method", method, ("sign-flip", "t", "wilcoxon"))
     fraction("level", level)
     a, b = vectors(ids, loss_a=loss_a, loss_b=loss_b)
+    base, d = _describe(method, level, a, b)
+    if base.status is not Status.OK:
+        return base
+    if method == "wilcoxon":
+        return _wilcoxon(base, d)
+    if method == "sign-flip":
+        return _flipped([base], [d], n_resamples, rng or np.random.default_rng(0))[0]
+    if not (d != d[0]).any():
+        return replace(base, low=math.nan, high=math.nan, reason=Reason.NO_VARIATION)
+    return replace(base, p_value=two_sided_p(base.statistic, base.df))
+
+
+def compare_mean_losses(
+    losses: Mapping[str, npt.ArrayLike],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 9999,
+    rng: np.random.Generator | None = None,
+    ids: Sequence[str] | None = None,
+) -> dict[tuple[str, str], LossComparison]:
+    """Compare the mean losses of every pair of methods by the same sign flips.
+
+    Args:
+        losses: loss per video (n,) by name of the method.
+        level: see :func:`compare_mean_loss`, as all others.
+        n_resamples: sign flips, drawn once for all pairs.
+        rng: generator for them; a fixed one (seed 0) by default.
+        ids: sample ids (n,) for messages.
+
+    Returns:
+        (A, B) -> comparison, the names in the order given.  The p values are not adjusted.
+
+    Raises:
+        DataError: lengths differ, or NaN.
+    """
+    fraction("level", level)
+    values = list(losses.values())
+    arrays = [vectors(ids, loss_a=values[0], loss_b=v)[1] for v in values]
+    found: dict[tuple[str, str], LossComparison] = {}
+    tested: dict[tuple[str, str], FloatArray] = {}
+    for (name_a, a), (name_b, b) in combinations(zip(losses, arrays, strict=True), 2):
+        found[name_a, name_b], d = _describe("sign-flip", level, a, b)
+        if found[name_a, name_b].status is Status.OK:
+            tested[name_a, name_b] = d
+    if tested:
+        bases, generator = [found[pair] for pair in tested], rng or np.random.default_rng(0)
+        flipped = _flipped(bases, list(tested.values()), n_resamples, generator)
+        found.update(zip(tested, flipped, strict=True))
+    return found
+
+
+def _describe(
+    method: str, level: float, a: FloatArray, b: FloatArray
+) -> tuple[LossComparison, FloatArray]:
+    """Return everything but the test, and the paired differences (n,)."""
     n = a.size
+    with np.errstate(invalid="ignore"):  # infinite losses are undefined, see below
+        d = a - b
     base = LossComparison(difference=math.nan, method=method, n=n, level=level)
+    undefined = replace(base, status=Status.UNDEFINED)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return replace(
-            base, status=Status.UNDEFINED, reason=Reason.NON_FINITE, flags=(Flag.NON_FINITE,)
-        )
+        return replace(undefined, reason=Reason.NON_FINITE, flags=(Flag.NON_FINITE,)), d
     if n < 2:
-        return replace(base, status=Status.UNDEFINED, reason=Reason.TOO_FEW)
-    d = a - b
+        return replace(undefined, reason=Reason.TOO_FEW), d
     base = replace(
         base,
         difference=float(d.mean()),
@@ -83,34 +139,34 @@ def compare_mean_loss(
         flags=(Flag.SMALL_N,) if n < SMALL else (),
     )
     if not d.any():
-        return replace(base, difference=0.0, se=0.0, p_value=1.0, status=Status.IDENTICAL_LOSSES)
+        done = replace(base, difference=0.0, se=0.0, p_value=1.0, status=Status.IDENTICAL_LOSSES)
+        return done, d
     base = _diagnose(base, a, b, d)
-    if method == "wilcoxon":
-        return _wilcoxon(base, d)
+    if base.method == "wilcoxon":
+        return base, d
     se, df = float(d.std(ddof=1)) / math.sqrt(n), float(n - 1)
-    half = quantile(0.5 + level / 2.0, df) * se
+    half = quantile(0.5 + base.level / 2.0, df) * se
+    statistic = base.difference / se if (d != d[0]).any() else math.nan
     base = replace(base, se=se, df=df, low=base.difference - half, high=base.difference + half)
-    varies = bool((d != d[0]).any())
-    statistic = base.difference / se if varies else math.nan
-    base = replace(base, statistic=statistic)
-    if method == "sign-flip":
-        return _sign_flip(base, d, n_resamples, rng or np.random.default_rng(0))
-    if not varies:
-        return replace(base, low=math.nan, high=math.nan, reason=Reason.NO_VARIATION)
-    return replace(base, p_value=two_sided_p(statistic, df))
+    return replace(base, statistic=statistic), d
 
 
-def _sign_flip(
-    base: LossComparison, d: FloatArray, n_resamples: int, rng: np.random.Generator
-) -> LossComparison:
-    masks, exact = swap_masks(rng, d.size, n_resamples)
-    means = np.abs((1.0 - 2.0 * masks) @ d) / d.size  # (flips,)
-    return replace(
-        base,
-        p_value=swap_p(abs(base.difference), means, exact),
-        n_resamples=len(masks),
-        flags=(*base.flags, Flag.EXACT) if exact else base.flags,
-    )
+def _flipped(
+    bases: Sequence[LossComparison],
+    differences: Sequence[FloatArray],
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> list[LossComparison]:
+    p, count, exact = flip_p(np.stack(differences, axis=1), n_resamples, rng)
+    return [
+        replace(
+            base,
+            p_value=float(own),
+            n_resamples=count,
+            flags=(*base.flags, Flag.EXACT) if exact else base.flags,
+        )
+        for base, own in zip(bases, p, strict=True)
+    ]
 
 
 def _wilcoxon(base: LossComparison, d: FloatArray) -> LossComparison:

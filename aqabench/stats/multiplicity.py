@@ -16,14 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from aqabench.errors import DataError, UsageError
-from aqabench.stats._cells import CellInput, CellTable, bootstrap_z, prepare
+from aqabench.stats._bootstrap import bootstrap_all
+from aqabench.stats._cells import CellInput, CellTable, prepare
 from aqabench.stats._checks import FloatArray, choose
 from aqabench.stats._kernel import draw_counts
+from aqabench.stats._linear import contributions
 from aqabench.stats._results import Comparison, quote_p
 from aqabench.stats._wald import MAX_DROPPED
 from aqabench.stats.averages import compare_average, compare_runs
 
 __all__ = ["MaxT", "PairTable", "adjust", "compare_all", "draw_videos", "max_t"]
+
+WORK = 5 * 10**10
+"""Predictions x resamples x videos of a test up to which resamples are ranked again; some 3 s."""
 
 
 def adjust(p: npt.ArrayLike, method: str = "holm") -> FloatArray:
@@ -225,7 +230,8 @@ def compare_all(
         methods: cells (or prepared tables) by method name, all on the same tests.
         seeds: ``True`` for :func:`compare_runs`, ``False`` for :func:`compare_average`.
         level: nominal coverage of the intervals.
-        n_resamples: bootstrap resamples for max-T; 0 for Holm alone.
+        n_resamples: bootstrap resamples for max-T; 0 for Holm alone.  Beyond :data:`WORK`, what
+            each video contributes is resampled instead of ranked again.
         rng: generator for them; a fixed one (seed 0) by default.
         independent_classes: see :func:`aqabench.stats.prepare`.
         undefined_as_zero: see :func:`aqabench.stats.prepare`.
@@ -270,7 +276,11 @@ def _max_t_of_pairs(
 ) -> FloatArray:
     first = next(iter(tables.values()))
     counts = draw_videos(rng, n_resamples, first.components)
-    z = np.stack([bootstrap_z(t, counts) for t in tables.values()])  # (k, b)
+    vectors = len(tables) * len(first.seeds) * sum(test.y.size**2 for test in first.tests)
+    if vectors * n_resamples > WORK:
+        z = np.stack([contributions(t) for t in tables.values()]) @ counts.T  # (k, b)
+    else:
+        z = bootstrap_all(list(tables.values()), counts)
     upper = np.triu_indices(len(tables), 1)
     draws = (z[upper[0]] - z[upper[1]]).T  # (b, pairs)
     # a pair of identical rankings has no SE and a difference of exactly 0: T = 0, p = 1

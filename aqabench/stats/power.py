@@ -19,9 +19,10 @@ from scipy.optimize import brentq
 
 from aqabench.errors import UsageError
 from aqabench.stats._checks import MIN_SE, FloatArray, fraction
+from aqabench.stats._results import Comparison
 from aqabench.stats._wald import quantile, upper_tail
 
-__all__ = ["detectable_difference", "difference_sd", "power", "required_n"]
+__all__ = ["detectable_difference", "difference_sd", "needed_n", "power", "required_n"]
 
 _NODES = 24
 _GRID = np.linspace(-9.0, 9.0, 6001)
@@ -140,6 +141,33 @@ def required_n(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def needed_n(comparison: Comparison, power: float = 0.8, *, alpha: float = 0.05) -> float:
+    """Test videos at which the difference that was measured would be found, were it the true one.
+
+    The variance from the videos shrinks with their number, that from the seeds does not:
+    ``n V_samples / ((d_z / (u_{1-alpha/2} + u_power))^2 - V_seeds)``.  The overlap of predictions,
+    classes and scenarios are as measured, which :func:`required_n` has to assume.
+
+    Args:
+        comparison: a Wald comparison.
+        power: probability to find it.
+        alpha: two-sided level.
+
+    Returns:
+        Distinct videos, rounded up; infinite where more videos would not do without more seeds, or
+        where the difference is 0; NaN where the comparison has no standard error.
+    """
+    fraction("power", power)
+    fraction("alpha", alpha)
+    if math.isnan(comparison.se_z):
+        return math.nan
+    reach = quantile(1.0 - alpha / 2.0, math.inf) + quantile(power, math.inf)
+    room = (comparison.difference_z / reach) ** 2 - comparison.variance_seeds
+    if room <= 0.0:
+        return math.inf
+    return float(math.ceil(comparison.n * comparison.variance_samples / room))
 
 
 def _power(

@@ -40,7 +40,7 @@ def test_nothing_is_drawn_where_methods_share_no_board(installed: Run) -> None:
         assert installed("run", "-m", name, "-p", "fisv-rgb", "--budget", budget).code == 0
     said = installed("compare", "ridge", "constant", "--figure", "a.png")
     assert said.code == 2
-    assert "There is no board to draw" in said.words
+    assert "ridge and constant cannot be compared, because they are of other budgets" in said.words
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from tests.cli.conftest import Run
 from tests.cli.test_run import REAL
 
 VERBS = (
-    "run", "compare", "power", "list", "show", "check", "data", "protocol", "runs", "index",
-    "completion", "search", "ablate",
+    "run", "compare", "board", "power", "list", "show", "check", "data", "protocol", "runs",
+    "index", "completion", "search", "ablate",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_compare_finds_the_difference_on_the_same_videos(installed: Run) -> None
     said = installed("compare")
     assert said.code == 0
     assert "Differences in Avg1 on the same test videos" in said.words
-    assert "adjusted p" in said.words
+    assert "p: jackknife over test videos." in said.words
     assert "Not compared, because their average is undefined: constant." in said.words
     pair = installed("compare", "ridge", "constant")
     assert "ridge and constant cannot be compared: constant predictions" in pair.words

@@ -18,6 +18,8 @@ from aqabench.board.render.lists import (
     other_headings,
 )
 from aqabench.board.render.notes import footnotes
+from aqabench.board.render.rules import known_rules, rules_sheet
+from aqabench.board.render.sheet import markdown
 from aqabench.board.render.text import (
     DASH,
     correlation,
@@ -36,7 +38,7 @@ def board_markdown(board: Leaderboard) -> str:
     """Return the board as a Markdown document."""
     average = board.asked.protocol.average.name
     lines = [f"# {heading(board)}", ""]
-    head = ["method", average, "95 % interval", *_rules(board), "gap", "MSE", "seeds"]
+    head = ["method", average, "95 % interval", *known_rules(board), "gap", "MSE", "seeds"]
     lines += _table(
         [*head, "params", "time"],
         (
@@ -44,7 +46,7 @@ def board_markdown(board: Leaderboard) -> str:
                 row.name,
                 correlation(row.overall.average.estimate) if row.overall else DASH,
                 limits(row.overall.average) if row.overall else DASH,
-                *(correlation(row.rules.get(rule, math.nan)) for rule in _rules(board)),
+                *(correlation(row.rules.get(rule, math.nan)) for rule in known_rules(board)),
                 signed(row.gap),
                 squared_points(row.overall.average_mse) if row.overall else DASH,
                 seeds(row),
@@ -54,6 +56,9 @@ def board_markdown(board: Leaderboard) -> str:
             for row in board.rows
         ),
     )
+    rules = rules_sheet(board)
+    if rules is not None:
+        lines += ["", markdown(rules)]
     shares = [
         [name, "", *(hidden_cell(own, [column]) for column in board.columns)]
         for name, own in hidden_lines(board).items()
@@ -105,10 +110,6 @@ def board_markdown(board: Leaderboard) -> str:
         lines += _table(["method", *computing], rows)
     lines += ["", *(f"- {note}" for note in footnotes(board)), ""]
     return "\n".join(lines)
-
-
-def _rules(board: Leaderboard) -> list[str]:
-    return [r for r in ("val", "last", "oracle") if any(r in row.rules for row in board.rows)]
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:

@@ -13,9 +13,10 @@ from aqabench.board.render.lists import (
     hidden_lines,
     with_learning_index,
 )
+from aqabench.board.render.rules import known_rules
 from aqabench.board.render.text import percent
 from aqabench.board.robustness import references, specialists
-from aqabench.board.table import SPECIALIST, Leaderboard, Row
+from aqabench.board.table import SPECIALIST, Leaderboard, Row, honest
 from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import shipped_dataset_names
 from aqabench.protocol.scenarios import scenarios
@@ -36,7 +37,8 @@ def footnotes(board: Leaderboard) -> list[str]:
             if all(len(row.seeds) > 1 for row in board.rows)
             else ". One seed: the interval does not contain the luck of training."
         ),
-        f"gap: {average} at the epoch that is best on the test videos, minus {average} here.",
+        f"gap: {average} at the epoch that is best on the test videos, minus {average} "
+        + ("here." if board.rule != "oracle" else f"by {honest('oracle', known_rules(board))}."),
         *_of_folds(board),
         *_of_masks(board),
         *_of_others(board),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
@@ -15,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from aqabench.board.costs import QUANTITIES, mark
-from aqabench.board.pairs import Pair
 from aqabench.board.render.costs import (
     TITLE,
     computing_cells,
@@ -34,6 +32,9 @@ from aqabench.board.render.lists import (
     other_headings,
 )
 from aqabench.board.render.notes import footnotes
+from aqabench.board.render.pairs import print_pairs
+from aqabench.board.render.rules import rules_sheet
+from aqabench.board.render.sheet import print_sheet
 from aqabench.board.render.text import (
     DASH,
     breakable,
@@ -49,6 +50,8 @@ from aqabench.board.render.text import (
 from aqabench.board.table import Leaderboard, Row, Scores
 from aqabench.protocol.scenarios import scenarios
 from aqabench.stats import fisher_mean
+
+__all__ = ["print_board", "print_pairs"]
 
 NAME = 16
 """Columns of a method's name that the summary keeps whole."""
@@ -109,6 +112,9 @@ def print_board(board: Leaderboard, console: Console) -> None:
         cells = [computing_cells(board, row) for row in board.rows]
         for table in _lists(board, computing, cells, console.width):
             console.print(table)
+    rules = rules_sheet(board)
+    if rules is not None:
+        print_sheet(rules, console)
     if len(columns) < len(board.columns):
         note = "Columns of one size or kind are averaged to fit; each: --format markdown."
         console.print(Text(f"  {note}", style="dim"))
@@ -261,57 +267,5 @@ def _with_limits(scores: Scores) -> str:
     return f"{correlation(scores.average.estimate)} {limits(scores.average)}"
 
 
-def print_pairs(board: Leaderboard, pairs: Sequence[Pair], console: Console) -> None:
-    """Print all pairwise differences with interval, p and adjusted p, then the verdicts."""
-    console.print()
-    console.print(Text(heading(board), style="bold"))
-    average = board.asked.protocol.average.name
-    title = f"Differences in {average} on the same test videos, p by Holm"
-    console.print(Text(title, style="italic"))
-    table = _table()
-    for name, justify in (("better", "left"), ("worse", "left")):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for name in ("difference", "95 % interval", "p", "adjusted p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    known = [pair for pair in pairs if math.isfinite(pair.result.p_value)]
-    for pair in known:
-        r = pair.result
-        table.add_row(
-            Text(pair.better),
-            Text(pair.worse),
-            signed(r.difference),
-            f"[{r.low:+.3f}, {r.high:+.3f}]" if math.isfinite(r.low) else DASH,
-            _p(r.p_value),
-            _p(pair.adjusted),
-            style="bold" if pair.adjusted < 1 - r.level else "",
-        )
-    if known:
-        console.print(table)
-    for pair in known:
-        console.print(Text(f"  {pair.sentence}", style="dim"))
-    for sentence in _not_compared(pairs):
-        console.print(Text(f"  {sentence}", style="dim"))
-
-
-def _not_compared(pairs: Sequence[Pair]) -> list[str]:
-    """Say which methods cannot be compared: with all others in one sentence, else pair by pair."""
-    undefined = [pair for pair in pairs if not math.isfinite(pair.result.p_value)]
-    counts = Counter(name for pair in pairs for name in (pair.better, pair.worse))
-    failing = Counter(name for pair in undefined for name in (pair.better, pair.worse))
-    # a method none of whose pairs has a p is to blame for them, unless it is the only other one
-    alone = [name for name in counts if failing[name] == counts[name] > 1]
-    sentences = []
-    if alone:
-        sentences.append(f"Not compared, because their average is undefined: {', '.join(alone)}.")
-    rest = [p for p in undefined if p.better not in alone and p.worse not in alone]
-    return sentences + [pair.sentence for pair in rest]
-
-
 def _table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-
-
-def _p(value: float) -> str:
-    if not math.isfinite(value):
-        return DASH
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
