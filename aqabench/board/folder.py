@@ -2,25 +2,29 @@
 
 ``NAME.json`` is a record; ``NAME.predictions.csv.gz`` and ``NAME.curve.jsonl`` beside it are what
 the store keeps under other names.  Predictions carry the scores of a data set and may be absent:
-then no number is made of the run.
+then no number is made of the run.  ``verified.json``, beside the folder ``records/``, says which
+runs somebody has verified (:mod:`aqabench.runs.verified`); the others are not.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
 
+from aqabench.disk import replace_file, storing
 from aqabench.errors import StoreError, UsageError
 from aqabench.runs.index import Summary, summary_of
 from aqabench.runs.places import RECORD
 from aqabench.runs.record import RunRecord
 from aqabench.runs.store import COLUMNS, METRICS, RunStore, read_predictions
+from aqabench.runs.store import PREDICTIONS as STORED_PREDICTIONS
+from aqabench.runs.verified import VERIFIED, Checks, fingerprint, read_verified
 
 RECORDS = "records"
 PREDICTIONS, CURVE = ".predictions.csv.gz", ".curve.jsonl"
@@ -35,12 +39,14 @@ class RecordsFolder:
         stems: key of a run -> its files without their endings.
         kept: the records, in the order of their names.
         lacking: keys of finished runs without predictions.
+        verified: key of a run -> what was found of it, as far as its files are still those.
     """
 
     root: Path
     stems: dict[str, Path] = field(repr=False)
     kept: tuple[RunRecord, ...] = field(repr=False)
     lacking: frozenset[str]
+    verified: Mapping[str, Checks] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, folder: Path) -> RecordsFolder:
@@ -59,6 +65,8 @@ class RecordsFolder:
         stems: dict[str, Path] = {}
         kept = []
         for path in sorted(root.glob("*.json")):
+            if path.name == VERIFIED:
+                continue
             record = _record(path)
             if record.key in stems:
                 raise StoreError(
@@ -77,7 +85,28 @@ class RecordsFolder:
             for r in kept
             if r.status == "finished" and not _beside(stems[r.key], PREDICTIONS).is_file()
         }
-        return cls(root, stems, tuple(kept), frozenset(lacking))
+        found = cls(root, stems, tuple(kept), frozenset(lacking))
+        told = read_verified(found.verified_file)
+        good = {
+            r.key: told[r.key]
+            for r in kept
+            if r.key in told
+            and r.key not in lacking
+            and fingerprint(found.files(r)) == told[r.key].files
+        }
+        return replace(found, verified=good)
+
+    @property
+    def verified_file(self) -> Path:
+        """Where it is kept what was verified."""
+        above = self.root.resolve().name == RECORDS
+        return (self.root / ".." if above else self.root).resolve() / VERIFIED
+
+    def files(self, record: RunRecord) -> list[bytes]:
+        """Return record, predictions and curve of a run; an absent file is empty."""
+        stem = self.stems[record.key]
+        paths = [_beside(stem, ending) for ending in (".json", PREDICTIONS, CURVE)]
+        return [path.read_bytes() if path.is_file() else b"" for path in paths]
 
     def records(
         self, protocol: str | None = None, where: Callable[[Summary], bool] | None = None
@@ -108,6 +137,36 @@ class RecordsFolder:
     def protocol_file(self, name: str) -> Path:
         """Return where a protocol of the user's own would lie."""
         return self.root / f"{name}.yaml"
+
+
+def add_run(folder: Path, record: RunRecord, files: Sequence[bytes]) -> bool:
+    """Lay a run into ``records/`` of a folder; return whether it was not there before.
+
+    Args:
+        folder: such as ``leaderboards/NAME``; made if need be.
+        record: of the run.
+        files: its record, predictions and curve, as they are kept.
+
+    Raises:
+        StoreError: the disk is full or may not be written, or another run has its place.
+    """
+    fold = "" if record.fold is None else f"-fold{record.fold}"
+    name = f"{record.method}-{record.class_name}-{record.seed}{fold}-{record.key[:8]}"
+    stem = folder / RECORDS / name
+    place = _beside(stem, ".json")
+    if place.is_file():
+        if place.read_bytes() == files[0]:
+            return False
+        raise StoreError(
+            f"{place} is there with other content, which stays. Move it away and type the same "
+            "command again."
+        )
+    with storing(place, "Make room or choose another folder"):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        endings = (".json", PREDICTIONS, CURVE)
+        for ending, content in reversed([*zip(endings, files, strict=True)]):  # the record last
+            replace_file(_beside(stem, ending), content)
+    return True
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
@@ -148,6 +207,8 @@ class StoredRuns:
 
     store: RunStore
     lacking: frozenset[str] = frozenset()
+    verified: None = None
+    """Runs of one's own are not asked about."""
 
     @property
     def root(self) -> Path:
@@ -167,6 +228,12 @@ class StoredRuns:
     def curve(self, record: RunRecord) -> list[dict[str, Any]]:
         """Return the looks of a run, in order; none where they are absent."""
         return read_curve(self.record_file(record).with_name(METRICS))
+
+    def files(self, record: RunRecord) -> list[bytes]:
+        """Return record, predictions and curve of a run; an absent file is empty."""
+        folder = self.record_file(record).parent
+        paths = [folder / name for name in (RECORD, STORED_PREDICTIONS, METRICS)]
+        return [path.read_bytes() if path.is_file() else b"" for path in paths]
 
     def record_file(self, record: RunRecord) -> Path:
         """Return the file of a record."""

@@ -24,6 +24,7 @@ from aqabench.board.table import Leaderboard, Row, build
 from aqabench.protocol.library import Asked
 from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.record import RunRecord
+from aqabench.runs.verified import Checks, state
 from aqabench.stats import Cell, Interval, TieGroups, average_ci, tie_groups
 
 AVERAGE = "average"
@@ -42,6 +43,10 @@ class Source(Protocol):
     @property
     def lacking(self) -> frozenset[str]:
         """Keys of finished runs without predictions."""
+
+    @property
+    def verified(self) -> Mapping[str, Checks] | None:
+        """Key of a run -> what somebody found of it; None where nobody is asked."""
 
     def predictions(self, record: RunRecord) -> pd.DataFrame:
         """Return the stored predictions of a run."""
@@ -152,7 +157,7 @@ def make_report(
     rule: SelectionRule | None = None,
 ) -> Report:
     """Build every view of a board; the arguments are those of :func:`build`."""
-    whole = _board(asked, condition, groups, source, rule)
+    whole = noted_board(asked, condition, groups, source, rule)
     names = (AVERAGE, *whole.classes) if len(whole.classes) > 1 else whole.classes
     views = [_view(names[0], whole)]
     for name in names[1:]:
@@ -161,7 +166,7 @@ def make_report(
             for g in groups
             if (kept := tuple(r for r in g.records if r.class_name == name))
         ]
-        views.append(_view(name, _board(asked, condition, own, source, rule)))
+        views.append(_view(name, noted_board(asked, condition, own, source, rule)))
     place = {name: k for k, name in enumerate(asked.protocol.classes)}
     runs = {
         g.name: tuple(
@@ -182,18 +187,22 @@ def per_seed(board: Leaderboard, row: Row) -> dict[int, float]:
     return {seed: average_ci(own).estimate for seed, own in sorted(found.items())}
 
 
-def _board(
+def noted_board(
     asked: Asked,
     condition: Condition,
     groups: Sequence[Runs],
     source: Source,
     rule: SelectionRule | None,
 ) -> Leaderboard:
-    """Return a board on which runs without predictions say so, instead of counting as missing."""
+    """Return a board whose rows say what is not verified, and which runs lack predictions."""
     board = build(asked, condition, groups, source, rule)  # type: ignore[arg-type]
+    finished = {g.name: g.finished for g in groups}
+    if source.verified is not None:
+        told = {g: state([r.key for r in own], source.verified) for g, own in finished.items()}
+        noted = [replace(row, notes=(*row.notes, told[row.name])) for row in board.rows]
+        board = replace(board, rows=tuple(noted))
     if not source.lacking:
         return board
-    finished = {g.name: g.finished for g in groups}
     return replace(
         board,
         rows=tuple(

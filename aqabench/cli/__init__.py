@@ -18,6 +18,8 @@ VERBS = {
     "ablate": "aqabench.cli.ablate",
     "compare": "aqabench.cli.compare",
     "board": "aqabench.cli.board",
+    "submit": "aqabench.cli.submit",
+    "verify": "aqabench.cli.verify",
     "power": "aqabench.cli.power",
     "list": "aqabench.cli.listing",
     "show": "aqabench.cli.show",

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from aqabench.cli.options import PROTOCOL, store_option
-from aqabench.errors import UnknownNameError, UsageError
+from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aqabench.board.select import Condition, Runs
     from aqabench.board.table import Leaderboard
-    from aqabench.protocol.library import Asked
-    from aqabench.runs.store import RunStore
 
 
 COSTS = (
@@ -115,11 +113,10 @@ def command(
 
     Exit code: 0 fine, 1 a shown method has failed runs, 2 wrong usage or nothing to compare.
     """
+    from aqabench.board.choose import Wanted, comparable
     from aqabench.board.costs import sort_by_cost
-    from aqabench.board.select import by_condition
     from aqabench.board.table import build
     from aqabench.figure import check_path
-    from aqabench.protocol.library import load_protocol, protocol_names
     from aqabench.runs.store import RunStore
 
     if figure_path is not None:
@@ -130,27 +127,8 @@ def command(
             f"--figure cost.png --against {against}"
         )
     store = RunStore(store_folder) if store_folder else RunStore.default()
-    if protocol is not None and protocol not in protocol_names():
-        protocol = load_protocol(protocol).protocol.name
-    records = store.records(
-        protocol,
-        lambda run: (
-            (not classes or run.class_name in classes)
-            and data in (None, run.data_kind)
-            and budget in (None, run.budget)
-        ),
-    )
-    conditions = by_condition(records)
-    known = {run.name for runs in conditions.values() for run in runs}
-    if not known:
-        raise UsageError(
-            f"There are no such runs{f' of {protocol}' if protocol else ''} in {store.root} yet. "
-            f"Make some: aqabench run --method mcmoe --protocol {protocol or 'fisv-missing'}"
-        )
-    for name in methods:
-        if name not in known:
-            raise UnknownNameError("method among the stored runs", name, known, "aqabench compare")
-    found = _comparable(methods, conditions, store, classes)
+    wanted = Wanted(methods, protocol, data, budget, classes)
+    found = comparable(store, wanted, "aqabench compare", lambda text: click.echo(text, err=True))
     if figure_path is not None:
         _one_board([condition for _, condition, _ in found])
     boards = [build(asked, condition, chosen, store, rule) for asked, condition, chosen in found]  # type: ignore[arg-type]
@@ -163,40 +141,6 @@ def command(
         if figure_path is not None:
             _draw(board, against, figure_path)
     return 1 if any(row.failed for board in boards for row in board.rows) else 0
-
-
-def _comparable(
-    methods: Sequence[str],
-    conditions: Mapping[Condition, list[Runs]],
-    store: RunStore,
-    classes: Sequence[str],
-) -> list[tuple[Asked, Condition, list[Runs]]]:
-    """Return what may be compared, a board each, and say what is left out.
-
-    Raises:
-        UsageError: the named methods share no board; says what differs, and what to run.
-    """
-    from aqabench.board.mixing import nothing_shared, outdated_note
-    from aqabench.protocol.library import load_protocol, protocol_names
-
-    found, outdated = [], []
-    for condition, runs in conditions.items():
-        chosen = [r for r in runs if not methods or r.name in methods]
-        shipped = condition.protocol in protocol_names()
-        asked = load_protocol(
-            condition.protocol if shipped else str(store.protocol_file(condition.protocol))
-        )
-        if asked.digest != condition.protocol_digest:
-            outdated.append(condition)
-            if chosen:
-                click.echo(outdated_note(chosen, condition), err=True)
-        elif len(chosen) >= len(set(methods)):
-            found.append((asked, condition, chosen))
-    if len(set(methods)) > 1 and not found:
-        raise UsageError(
-            nothing_shared(list(dict.fromkeys(methods)), conditions, outdated, classes)
-        )
-    return found
 
 
 def _print(

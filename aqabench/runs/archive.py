@@ -1,9 +1,10 @@
 """A zip of runs: written so that equal runs give equal bytes, read as if a stranger had made it.
 
-Members are ``<protocol>/<method>/<key>/<file of a run>`` and ``<protocol>/protocol.yaml``, and
+Members are ``<protocol>/<method>/<key>/<file of a run>``, ``<protocol>/protocol.yaml``, of what
+is submitted ``<protocol>/<method>/card.json`` and ``<protocol>/<method>/source/<file>.py``, and
 nothing else.  A file with any other member, a link, a path that leads elsewhere, an encrypted or
 repeated member, or one that unpacks to more than a run can hold is refused as a whole.  Nothing is
-ever unpacked to a path that the file names.
+ever unpacked to a path that the file names, and source is text to read: it is never run.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _RUN = re.compile(
     rf"(?P<file>{'|'.join(map(re.escape, (RECORD, METRICS, PREDICTIONS)))})"
 )
 _PROTOCOL = re.compile(rf"(?P<name>{_NAME})/{re.escape(PROTOCOL)}")
+_CARD, _SOURCE = "card.json", "source"
+_ORIGIN = re.compile(
+    rf"(?P<owner>{_NAME}/{_NAME})/"
+    rf"(?P<file>{re.escape(_CARD)}|{_SOURCE}/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,99}}\.py)"
+)
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
@@ -55,17 +61,20 @@ class RunArchive:
         path: of the file.
         runs: place -> name of file -> member.
         protocols: name -> member.
+        origins: ``protocol/method`` -> ``card.json`` or ``source/<file>.py`` -> member.
     """
 
     path: Path
     runs: Mapping[str, Mapping[str, zipfile.ZipInfo]]
     protocols: Mapping[str, zipfile.ZipInfo]
+    origins: Mapping[str, Mapping[str, zipfile.ZipInfo]]
     _zip: zipfile.ZipFile
 
     @property
     def size(self) -> int:
         """Bytes that all members take when they are unpacked."""
-        own = [info for files in self.runs.values() for info in files.values()]
+        groups = (*self.runs.values(), *self.origins.values())
+        own = [info for files in groups for info in files.values()]
         return sum(info.file_size for info in (*own, *self.protocols.values()))
 
     def read(self, member: zipfile.ZipInfo) -> bytes:
@@ -101,8 +110,7 @@ def open_archive(path: Path) -> Iterator[RunArchive]:
         except _BROKEN as error:
             raise _refused(path, f"it cannot be read as a zip file ({error})") from error
         with archive:
-            runs, protocols = _members(path, archive)
-            yield RunArchive(path, runs, protocols, archive)
+            yield RunArchive(path, *_members(path, archive), archive)
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
@@ -138,26 +146,48 @@ def is_run_file(name: str) -> bool:
     return bool(_RUN.fullmatch(name) or _PROTOCOL.fullmatch(name))
 
 
+def origin_members(
+    protocol: str, method: str, card: bytes, source: tuple[str, bytes]
+) -> dict[str, bytes]:
+    """Return the members that say what method runs are of: its card, and its source file."""
+    owner = f"{protocol}/{method}"
+    found = {f"{owner}/{_CARD}": card, f"{owner}/{_SOURCE}/{source[0]}": source[1]}
+    for name in found:
+        if not _ORIGIN.fullmatch(name):
+            raise StoreError(
+                f"'{_shown(name)}' cannot be put into a file of runs. Name the method, and its "
+                "source file, with letters, digits, - and _ only."
+            )
+    return found
+
+
+_Groups = dict[str, dict[str, zipfile.ZipInfo]]
+
+
 def _members(
     path: Path, archive: zipfile.ZipFile
-) -> tuple[dict[str, dict[str, zipfile.ZipInfo]], dict[str, zipfile.ZipInfo]]:
-    runs: dict[str, dict[str, zipfile.ZipInfo]] = {}
+) -> tuple[_Groups, dict[str, zipfile.ZipInfo], _Groups]:
+    runs: _Groups = {}
+    origins: _Groups = {}
     protocols: dict[str, zipfile.ZipInfo] = {}
     seen: set[str] = set()
     for info in archive.infolist():
         name = info.filename
         run, protocol = _RUN.fullmatch(name), _PROTOCOL.fullmatch(name)
+        origin = _ORIGIN.fullmatch(name)
         problem = _problem(info, name in seen)
-        if problem or not (run or protocol):
+        if problem or not (run or protocol or origin):
             raise _refused(path, f"'{_shown(name)}' {problem or 'is no file of a run'}")
         seen.add(name)
         if run:
             runs.setdefault(run["place"], {})[run["file"]] = info
         elif protocol:
             protocols[protocol["name"]] = info
+        elif origin:
+            origins.setdefault(origin["owner"], {})[origin["file"]] = info
         if len(runs) > MOST_RUNS:
             raise _refused(path, f"it holds more than {MOST_RUNS:,} runs")
-    return runs, protocols
+    return runs, protocols, origins
 
 
 def _problem(info: zipfile.ZipInfo, twice: bool) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from zipfile import ZipInfo
 
 from pydantic_core import from_json
@@ -65,13 +66,19 @@ class Imported:
     protocols: tuple[str, ...]
 
 
-def export_runs(store: RunStore, summaries: Iterable[Summary], path: Path) -> Exported:
+def export_runs(
+    store: RunStore,
+    summaries: Iterable[Summary],
+    path: Path,
+    origins: Mapping[str, bytes] = MappingProxyType({}),
+) -> Exported:
     """Write runs and their protocols into a zip.
 
     Args:
         store: where they are.
         summaries: which.
         path: of the file; one that is there is replaced.
+        origins: what else says where runs are from; see :func:`archive.origin_members`.
 
     Raises:
         StoreError: the file cannot be written.
@@ -83,6 +90,7 @@ def export_runs(store: RunStore, summaries: Iterable[Summary], path: Path) -> Ex
         for name in sorted({place.partition("/")[0] for place in places}):
             with suppress(FileNotFoundError):
                 yield f"{name}/{PROTOCOL}", store.protocol_file(name).read_bytes()
+        yield from sorted(origins.items())
         for place in places:
             files = _files(store.root / place)
             problem = _not_exported(place, files)

@@ -24,6 +24,8 @@ from aqabench.stats._wald import jackknife_variance, quantile, two_sided_p
 
 __all__ = ["compare_mean_loss", "compare_mean_losses"]
 
+_CONSTANT = 10 * float(np.finfo(np.float64).eps)
+"""Differences whose SE is below this share of their mean are the same but for rounding, as in R."""
 _WORST = 3
 _EXACT_WILCOXON = 50
 
@@ -73,7 +75,7 @@ def compare_mean_loss(
         return _wilcoxon(base, d)
     if method == "sign-flip":
         return _flipped([base], [d], n_resamples, rng or np.random.default_rng(0))[0]
-    if not (d != d[0]).any():
+    if math.isnan(base.statistic):
         return replace(base, low=math.nan, high=math.nan, reason=Reason.NO_VARIATION)
     return replace(base, p_value=two_sided_p(base.statistic, base.df))
 
@@ -146,7 +148,8 @@ def _describe(
         return base, d
     se, df = float(d.std(ddof=1)) / math.sqrt(n), float(n - 1)
     half = quantile(0.5 + base.level / 2.0, df) * se
-    statistic = base.difference / se if (d != d[0]).any() else math.nan
+    constant = se < _CONSTANT * abs(base.difference)
+    statistic = math.nan if constant else base.difference / se
     base = replace(base, se=se, df=df, low=base.difference - half, high=base.difference + half)
     return replace(base, statistic=statistic), d
 

@@ -15,7 +15,8 @@ from scipy.optimize import brentq
 from aqabench.errors import UsageError
 from aqabench.stats._checks import MIN_SE, fraction
 from aqabench.stats._closed_form import steiger_se
-from aqabench.stats._results import Reason, quote_p
+from aqabench.stats._kernel import rho_limit
+from aqabench.stats._results import Flag, Reason, quote_p
 from aqabench.stats._wald import two_sided_p
 
 __all__ = ["Separability", "separable"]
@@ -23,6 +24,7 @@ __all__ = ["Separability", "separable"]
 SEPARATED = "separated"
 DEPENDS = "depends on overlap"
 CANNOT = "cannot be separated"
+UNDEFINED = "undefined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Separability:
     """Whether two published correlations can be told apart.
 
     Attributes:
-        flag: ``separated``, ``depends on overlap`` or ``cannot be separated``.
+        flag: ``separated``, ``depends on overlap``, ``cannot be separated`` or ``undefined``.
         rho_a: first correlation.
         rho_b: second correlation.
         difference: first minus second.
@@ -43,6 +45,7 @@ class Separability:
         m: effective n - 3.
         alpha: two-sided level.
         reason: why it is undefined.
+        flags: ``clipped`` when a correlation of +-1 was.
     """
 
     flag: str
@@ -57,6 +60,7 @@ class Separability:
     m: float
     alpha: float
     reason: Reason = Reason.NONE
+    flags: tuple[Flag, ...] = ()
 
     def __str__(self) -> str:
         """Return e.g. ``0.842 against 0.765: separated (p = 0.0097, …)``."""
@@ -105,21 +109,40 @@ def separable(
             ``2 seed_sd^2 / n_seeds / (1 - rho^2)^2`` to the variance.
         alpha: two-sided level.
 
+    Returns:
+        ``undefined`` with a reason for a NaN correlation (a constant prediction has none) and
+        below 4 videos; a correlation of +-1 is clipped (flag ``clipped``).
+
     Raises:
-        UsageError: correlations outside (-1, 1), or n below 4.
+        UsageError: correlations outside [-1, 1], or other numbers that cannot be.
     """
     fraction("alpha", alpha)
-    for name, value in (("rho_a", rho_a), ("rho_b", rho_b), ("r_high", r_high)):
-        if not abs(value) < 1.0:
+    for name, value in (("rho_a", rho_a), ("rho_b", rho_b)):
+        if abs(value) > 1.0:
             raise UsageError(
-                f"{name} must lie in (-1, 1). Got {value} instead; pass correlations, not "
+                f"{name} must lie in [-1, 1]. Got {value} instead; pass correlations, not "
                 "percentages."
             )
-    if n < MIN_SE or n_classes < 1 or n_seeds < 1 or not 0.0 <= shared <= 1.0 or seed_sd < 0.0:
+    if not abs(r_high) < 1.0:
         raise UsageError(
-            f"separable needs n >= {MIN_SE}, n_classes and n_seeds >= 1, shared in [0, 1] and "
-            f"seed_sd >= 0. Got {n}, {n_classes}, {n_seeds}, {shared} and {seed_sd} instead."
+            f"r_high must lie in (-1, 1). Got {r_high} instead; pass e.g. r_high=0.95."
         )
+    if n_classes < 1 or n_seeds < 1 or not 0.0 <= shared <= 1.0 or not seed_sd >= 0.0:
+        raise UsageError(
+            "separable needs n_classes and n_seeds >= 1, shared in [0, 1] and seed_sd >= 0. Got "
+            f"{n_classes}, {n_seeds}, {shared} and {seed_sd} instead."
+        )
+    undefined = math.isnan(rho_a) or math.isnan(rho_b)
+    if undefined or n < MIN_SE:
+        return Separability(
+            flag=UNDEFINED, rho_a=rho_a, rho_b=rho_b, difference=rho_a - rho_b,
+            p_independent=math.nan, p_high=math.nan, r_star=math.nan, r_low=rho_a * rho_b,
+            r_high=r_high, m=math.nan, alpha=alpha,
+            reason=Reason.CONSTANT_PREDICTIONS if undefined else Reason.TOO_FEW,
+        )  # fmt: skip
+    given, limit = (rho_a, rho_b), rho_limit(n)
+    rho_a, rho_b = (min(max(value, -limit), limit) for value in given)
+    flags = () if (rho_a, rho_b) == given else (Flag.CLIPPED,)
     m = n_classes * (n - 3) / (1.0 + (n_classes - 1) * shared)
     mean = (rho_a + rho_b) / 2.0
     seeds = 2.0 * seed_sd**2 / n_seeds / (1.0 - mean**2) ** 2
@@ -141,9 +164,9 @@ def separable(
         flag, r_star = CANNOT, math.nan
     return Separability(
         flag=flag,
-        rho_a=rho_a,
-        rho_b=rho_b,
-        difference=rho_a - rho_b,
+        rho_a=given[0],
+        rho_b=given[1],
+        difference=given[0] - given[1],
         p_independent=p_low,
         p_high=p_top,
         r_star=r_star,
@@ -151,4 +174,5 @@ def separable(
         r_high=top,
         m=m,
         alpha=alpha,
+        flags=flags,
     )

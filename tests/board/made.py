@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from aqabench.board.folder import StoredRuns
+from aqabench.board.folder import RECORDS, StoredRuns
 from aqabench.board.report import Report, make_report
 from aqabench.board.select import by_condition
 from aqabench.protocol.library import Asked, load_protocol
 from aqabench.protocol.scenarios import scenarios
+from aqabench.runs.places import RECORD
 from aqabench.runs.record import Cost, RunRecord
-from aqabench.runs.store import RunStore, prediction_frame
+from aqabench.runs.store import METRICS, PREDICTIONS, RunStore, prediction_frame
 
 N = 40
 HOSTILE = "<img src=x onerror=alert(1)>\"'&$x^_{%#"
@@ -107,3 +109,15 @@ def report_of(store: RunStore) -> Report:
     source = StoredRuns(store)
     ((condition, groups),) = by_condition(source.records()).items()
     return make_report(load_protocol(condition.protocol), condition, groups, source)
+
+
+def ship(store: RunStore, folder: Path) -> None:
+    """Lay the finished runs of a store into a folder as ``leaderboards/`` has them."""
+    records = folder / RECORDS
+    records.mkdir(parents=True)
+    for record in store.records():
+        home = store.directory(record.identity["protocol"], record.method, record.key)
+        stem = f"{record.method}-{record.class_name}-{record.seed}"
+        for name, ending in ((RECORD, ".json"), (PREDICTIONS, f".{PREDICTIONS}"),
+                             (METRICS, ".curve.jsonl")):  # fmt: skip
+            shutil.copy(home / name, records / f"{stem}{ending}")

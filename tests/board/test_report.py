@@ -143,8 +143,10 @@ def test_without_predictions_no_number_is_made_and_it_is_said(
     assert len(report.lacking) == 8
     for row in report.board.rows:
         assert row.overall is None
-        assert row.notes == ("no predictions lie beside the records of 4 runs: no number is made "
-                             "of them",)  # fmt: skip
+        assert row.notes == (
+            "unverified: as it was handed in",
+            "no predictions lie beside the records of 4 runs: no number is made of them",
+        )
         assert math.isfinite(row.costs["params"])
     assert report.views[0].ties is None
 

@@ -13,7 +13,7 @@ from tests.cli.test_run import REAL
 
 VERBS = (
     "run", "compare", "board", "power", "list", "show", "check", "data", "protocol", "runs",
-    "index", "completion", "search", "ablate",
+    "index", "completion", "search", "ablate", "submit", "verify",
 )  # fmt: skip
 
 

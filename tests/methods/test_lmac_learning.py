@@ -68,6 +68,7 @@ def measured(spec, seed, stride, settings):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_more_in_the_quick_budgets_steps_than_ridge_on_the_clearest_stream():
     """Mean of three simulated sets; a narrower network and smaller batches for the clock's sake."""
     settings = {"width": 256, "batch_size": 8}

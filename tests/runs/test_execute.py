@@ -72,7 +72,10 @@ def test_a_protocol_without_validation_has_no_val_rule(
     assert set(store.predictions(record)["rule"]) == {"last", "oracle"}
 
 
-@pytest.mark.parametrize("method", ["ridge", "mcmoe", "late-fusion"])
+@pytest.mark.parametrize(
+    "method",
+    ["ridge", "unimodal", *(pytest.param(m, marks=pytest.mark.slow) for m in ("mcmoe", "kd"))],
+)
 def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
     tmp_path: Path, asked: tuple[Question, FeatureSet], method: str
 ) -> None:

@@ -118,3 +118,16 @@ def test_constant_difference_has_no_t():
     assert result.reason is Reason.NO_VARIATION
     assert math.isnan(result.p_value)
     assert compare_mean_loss(np.arange(20.0) + 1, np.arange(20.0)).p_value < 0.001
+
+
+def test_a_constant_difference_is_constant_in_spite_of_rounding():
+    # as R: t.test(a, a + 1, paired = TRUE) stops with "data are essentially constant"
+    a = np.random.default_rng(0).normal(size=40) ** 2
+    assert len(set(a - (a + 1))) > 1
+    result = compare_mean_loss(a, a + 1, "t")
+    assert result.reason is Reason.NO_VARIATION
+    assert math.isnan(result.p_value)
+    assert math.isnan(result.statistic)
+    nearly = compare_mean_loss(a, a + 1 + 1e-12 * np.arange(40), "t")
+    assert nearly.p_value < 1e-100
+    assert compare_mean_loss(a, a + 1).p_value < 0.001

@@ -38,6 +38,7 @@ def test_nan_is_left_out_and_put_back_as_in_r(method):
     assert adjust([], method).shape == (0,)
 
 
+@pytest.mark.slow  # its import takes a quarter of a minute
 @settings(max_examples=40, deadline=None)
 @given(hnp.arrays(float, st.integers(1, 40), elements=st.floats(0, 1)))
 def test_equal_statsmodels(p):

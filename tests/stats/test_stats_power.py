@@ -167,8 +167,23 @@ def test_seeds_widen():
     assert separable(0.7, 0.8, 50).p_high == pytest.approx(separable(0.8, 0.7, 50).p_high)
     with pytest.raises(UsageError, match="rho_a must lie in"):
         separable(84.2, 76.5, 50)
-    with pytest.raises(UsageError, match="n >= 4"):
-        separable(0.8, 0.7, 3)
+    with pytest.raises(UsageError, match="n_seeds >= 1"):
+        separable(0.8, 0.7, 50, n_seeds=0)
+
+
+def test_published_numbers_at_the_edges():
+    for few in (separable(0.8, 0.7, 3), separable(math.nan, 0.7, 50)):
+        assert few.flag == "undefined"
+        assert math.isnan(few.p_high)
+        assert math.isnan(few.r_star)
+    assert separable(0.8, 0.7, 3).reason == "too_few"
+    none = separable(0.7, math.nan, 50)
+    assert none.reason == "constant_predictions"
+    assert str(none) == "0.700 against nan: undefined (constant_predictions)"
+    perfect = separable(1.0, 0.8, 50)
+    assert (perfect.flag, perfect.flags, perfect.rho_a) == ("separated", ("clipped",), 1.0)
+    assert separable(1.0, 1.0, 50).flag == "cannot be separated"
+    assert separable(0.9, 0.8, 50).flags == ()
 
 
 def test_no_published_gap_of_two_points_is_separable(shared_data):

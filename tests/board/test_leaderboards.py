@@ -1,0 +1,74 @@
+"""The boards in ``leaderboards/`` are what their records give, to the byte.
+
+To write them anew: ``aqabench board --records leaderboards/NAME -o leaderboards/NAME``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aqabench.board.folder import RECORDS, RecordsFolder
+from aqabench.board.release import SUFFIXES, WHOLE_SET, outdated_files, outdated_tables
+from aqabench.protocol.library import load_protocol
+from aqabench.runs.store import RunStore
+from tests.board.made import put, ship
+
+LEADERBOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
+QUICK = ("markdown", "csv", "json", "latex")
+
+
+def recomputable() -> list[Path]:
+    """Return the folders whose records have predictions, so that a board can be made of them."""
+    folders = sorted(path.parent for path in LEADERBOARDS.glob(f"*/{RECORDS}"))
+    return [folder for folder in folders if not RecordsFolder.read(folder).lacking]
+
+
+def again(folder: Path) -> str:
+    where = f"leaderboards/{folder.name}"
+    return f"differs; write it anew: aqabench board --records {where} -o {where}"
+
+
+def test_committed_tables_are_what_their_records_give() -> None:
+    for folder in recomputable():
+        assert (folder / "board.md").is_file(), f"board.md {again(folder)}"
+        for name, differs in outdated_tables(folder):
+            assert not differs, f"{name} in board.md {again(folder)}"
+
+
+@pytest.mark.slow
+def test_committed_files_are_what_their_records_give() -> None:
+    for folder in recomputable():
+        found = dict(outdated_files(folder))
+        assert {f"board{SUFFIXES[form]}" for form in QUICK[:3]} <= set(found), folder
+        for name, differs in found.items():
+            assert not differs, f"{name} {again(folder)}"
+
+
+def test_a_board_that_no_longer_fits_its_records_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aqabench.cli import main
+
+    store, folder = RunStore(tmp_path / "runs"), tmp_path / "shown"
+    for method, noise in (("ridge", 8.0), ("gdlt", 20.0)):
+        put(store, load_protocol("fisv-rgb"), method, noise, seeds=(0,), curves=False)
+    ship(store, folder)
+    with pytest.raises(SystemExit, match="0"):
+        main(["board", "--records", str(folder), "--output", str(folder)])
+    assert {p.name for p in folder.glob("board.*")} == {f"board{SUFFIXES[f]}" for f in WHOLE_SET}
+    monkeypatch.chdir(tmp_path)  # where it is rendered makes no difference
+    found = dict(outdated_files(Path("shown"), QUICK))
+    assert found == {f"board{SUFFIXES[f]}": False for f in QUICK}
+    assert [differs for _, differs in outdated_tables(Path("shown"))] == [False]
+    (folder / "board.tex").unlink()
+    records = folder / RECORDS
+    for class_name in ("TES", "PCS"):
+        one, other = (f"{m}-{class_name}-0.predictions.csv.gz" for m in ("ridge", "gdlt"))
+        shutil.copy(records / other, records / one)
+    assert dict(outdated_files(folder, QUICK)) == {
+        "board.md": True, "board.csv": True, "board.json": True,
+    }  # fmt: skip
+    assert [differs for _, differs in outdated_tables(folder)] == [True]
