@@ -33,6 +33,8 @@ LONGER = {
     "cofinal": "reads one stream, and its SGD has 150 epochs or more where it was published",
     "ms-lstm": "reads one stream; published for 500 epochs",
     "unimodal": "reads one stream, which at best is what the floor reads",
+    "pamfn": "its branches have 20 of the steps; published for 250 epochs and 300 more",
+    "skating-mixer": "reads clip by clip at a rate of 1e-4; published for 500 epochs",
     "action-net": "SGD at published rates, for 300 epochs or more",
 }
 """Methods that must beat chance alone here, and why 60 steps give no more."""
