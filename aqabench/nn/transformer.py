@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqabench.nn.attention_core import self_attend_with_dropout
+from aqabench.nn.attention_core import attend_with_dropout
 from aqabench.nn.dropout import dropout, relu_dropout
 
 __all__ = ["Attention", "Decoder", "Encoder", "EncoderDecoder", "start_xavier"]
@@ -50,12 +50,9 @@ class Attention(nn.Module):
             (B, Q, d).
         """
         if queries is context:
-            weight, bias, p = self.in_proj_weight, self.in_proj_bias, self._dropped(queries)
-            if p:
-                mask = None if keep is None else keep[:, None, None, :]  # (B, 1, 1, K)
-                out = self_attend_with_dropout(context, weight, bias, self.heads, mask, p)
-                return self._join(out)
-            q, k, v = functional.linear(context, weight, bias).chunk(3, -1)
+            q, k, v = functional.linear(context, self.in_proj_weight, self.in_proj_bias).chunk(
+                3, -1
+            )
             return self._attend(q, k, v, keep)
         if queries.shape[1] * self.heads <= _FEW:
             return self._attend_few(queries, context, keep)
@@ -73,23 +70,12 @@ class Attention(nn.Module):
         q, k, v = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q, k, v))
         q = q.expand(len(k), -1, -1, -1)  # (B, h, Q, d/h)
         mask = None if keep is None else keep[:, None, None, :]  # (B, 1, 1, K)
-        if not (p := self._dropped(q)):
-            p = self.dropout if self.training else 0.0
-            return self._join(functional.scaled_dot_product_attention(q, k, v, mask, p))
-        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, h, Q, K)
-        if mask is not None:
-            logits = logits.masked_fill(~mask, float("-inf"))
-        return self._join(dropout(torch.softmax(logits, -1), p, True) @ v)
-
-    def _dropped(self, x: Tensor) -> float:
-        """Return the share of weights to drop by hand; 0 where the fused kernel can do all.
-
-        On the CPU that kernel has no dropout, and its fallback draws costly masks.
-        """
-        return self.dropout if self.training and x.device.type == "cpu" else 0.0
-
-    def _join(self, heads: Tensor) -> Tensor:
-        joined: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
+        p = self.dropout if self.training else 0.0
+        if p == 0.0 or q.device.type != "cpu":
+            out = functional.scaled_dot_product_attention(q, k, v, mask, p)
+        else:  # there the fused kernel has no dropout, and its fallback draws costly masks
+            out = attend_with_dropout(q, k, v, mask, p)
+        joined: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))
         return joined
 
     def _attend_few(self, queries: Tensor, context: Tensor, keep: Tensor | None) -> Tensor:

@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aqabench.data.batch import Batch
 from aqabench.data.store import DataStore
 from aqabench.methods.mcmoe import PUBLISHED_MASKS
+from aqabench.runs.executors.queues import environment_of_runs
 from aqabench.train.device import computing
 from aqabench.train.numerics import Numerics
 from tests.bench.mcmoe_sides import (
@@ -234,8 +235,15 @@ def test_a_whole_epoch(
             assert slow / fast >= least
 
 
-def test_peak_memory(release: Path, store: DataStore, record_property: Record) -> None:
+def test_peak_memory(
+    release: Path,
+    store: DataStore,
+    record_property: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """At most a third of the published procedure with its eight workers.
+
+    Ours in the environment that the executors give the process of a run.
 
     Also said: the published side without workers.
     """
@@ -247,8 +255,11 @@ def test_peak_memory(release: Path, store: DataStore, record_property: Record) -
         "published": partial(memory_of_plain, release, 8),
         "published, no workers": partial(memory_of_plain, release, 0),
     }.items():
-        with ProcessPoolExecutor(1, fresh) as pool:
-            peaks[name] = pool.submit(call).result()
+        with monkeypatch.context() as patch:
+            for variable, value in environment_of_runs(1).items() if name == "ours" else ():
+                patch.setenv(variable, value)
+            with ProcessPoolExecutor(1, fresh) as pool:
+                peaks[name] = pool.submit(call).result()
         record_property(f"{name} bytes", peaks[name])
     print("\npeak memory: " + ", ".join(f"{k} {v / 1e9:.2f} GB" for k, v in peaks.items()))
     assert peaks["ours"] <= peaks["published"] / 3

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aqabench.nn.attention_core import self_attend_with_dropout
+from aqabench.nn.attention_core import attend_with_dropout
 from aqabench.nn.batch_norm import normalise
 from aqabench.nn.dropout import draw_kept, dropout, relu_dropout
 from aqabench.nn.grade_head import GradeHead
@@ -52,16 +52,13 @@ def test_attention_with_dropout_keeps_its_mean(queries):
 def test_attention_that_recomputes_has_the_gradients_of_its_formula(masked):
     """The same dropout is drawn again by hand, and torch differentiates the formula."""
     torch.manual_seed(0)
-    x, weight = torch.randn(2, 5, 6).double(), torch.randn(18, 6).double()
-    bias = torch.randn(18).double()
+    given = [torch.randn(2, 2, n, 3).double().requires_grad_() for n in (4, 5, 5)]
     mask = (torch.arange(5) < torch.tensor([[5], [3]]))[:, None, None] if masked else None
-    given = [a.requires_grad_() for a in (x, weight, bias)]
     torch.manual_seed(1)
-    out = self_attend_with_dropout(*given, 2, mask, 0.4)
+    out = attend_with_dropout(*given, mask, 0.4)
     torch.manual_seed(1)
-    kept, scale = draw_kept(torch.empty(2, 2, 5, 5), 0.4)
-    packed = functional.linear(x, weight, bias).view(2, 5, 3, 2, 3)
-    q, k, v = packed.permute(2, 0, 3, 1, 4)
+    kept, scale = draw_kept(torch.empty(2, 2, 4, 5), 0.4)
+    q, k, v = given
     logits = q @ k.transpose(-1, -2) / 3**0.5
     if masked:
         logits = logits.masked_fill(~mask, float("-inf"))

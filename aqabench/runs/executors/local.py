@@ -27,7 +27,7 @@ from aqabench import errors
 from aqabench.errors import AqabenchError
 from aqabench.runs.claim import claimed
 from aqabench.runs.cost import available_bytes
-from aqabench.runs.executors.queues import THREADS_BY
+from aqabench.runs.executors.queues import environment_of_runs
 from aqabench.runs.executors.worker import SERVER_GONE, nothing, work
 from aqabench.runs.failure import record_failure
 from aqabench.runs.job import Job
@@ -204,9 +204,10 @@ def _undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _threads_of_libraries(threads: int) -> Iterator[None]:
-    """Set what a process that is started here reads when it loads numpy."""
-    before = {name: os.environ.get(name) for name in THREADS_BY}
-    os.environ.update(dict.fromkeys(THREADS_BY, str(threads)))
+    """Set what a process that is started here reads when it loads its libraries."""
+    own = environment_of_runs(threads)
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         yield
     finally:
