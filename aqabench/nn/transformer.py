@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqabench.nn.attention_core import attend_with_dropout
+from aqabench.nn.attention_core import attend_with_dropout, split_heads
 from aqabench.nn.dropout import dropout, relu_dropout
 
 __all__ = ["Attention", "Decoder", "Encoder", "EncoderDecoder", "start_xavier"]
@@ -50,32 +50,26 @@ class Attention(nn.Module):
             (B, Q, d).
         """
         if queries is context:
-            q, k, v = functional.linear(context, self.in_proj_weight, self.in_proj_bias).chunk(
-                3, -1
-            )
-            return self._attend(q, k, v, keep)
+            packed = functional.linear(context, self.in_proj_weight, self.in_proj_bias)
+            return self._attend((packed,), keep)
         if queries.shape[1] * self.heads <= _FEW:
             return self._attend_few(queries, context, keep)
         width = queries.shape[-1]
-        q = functional.linear(queries, self.in_proj_weight[:width], self.in_proj_bias[:width])
-        k, v = self.keys_values(context).chunk(2, -1)
-        return self._attend(q, k, v, keep)
+        w_q, w_kv = self.in_proj_weight.tensor_split((width,))
+        b_q, b_kv = self.in_proj_bias.tensor_split((width,))
+        q = functional.linear(queries, w_q, b_q).expand(len(context), -1, -1)
+        return self._attend((q, functional.linear(context, w_kv, b_kv)), keep)
 
-    def keys_values(self, context: Tensor) -> Tensor:
-        """Return the packed keys and values (B, K, 2d) of a context (B, K, d)."""
-        width = context.shape[-1]
-        return functional.linear(context, self.in_proj_weight[width:], self.in_proj_bias[width:])
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
-        q, k, v = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q, k, v))
-        q = q.expand(len(k), -1, -1, -1)  # (B, h, Q, d/h)
-        mask = None if keep is None else keep[:, None, None, :]  # (B, 1, 1, K)
+    def _attend(self, packs: tuple[Tensor, ...], keep: Tensor | None) -> Tensor:
         p = self.dropout if self.training else 0.0
-        if p == 0.0 or q.device.type != "cpu":
+        if p == 0.0 or packs[0].device.type != "cpu":
+            q, k, v = (x.transpose(1, 2) for x in split_heads(packs, self.heads))  # (B, h, n, e)
+            mask = None if keep is None else keep[:, None, None, :]  # (B, 1, 1, K)
             out = functional.scaled_dot_product_attention(q, k, v, mask, p)
+            out = out.transpose(1, 2).flatten(2)
         else:  # there the fused kernel has no dropout, and its fallback draws costly masks
-            out = attend_with_dropout(q, k, v, mask, p)
-        joined: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))
+            out = attend_with_dropout(packs, self.heads, keep, p)
+        joined: Tensor = self.out_proj(out)
         return joined
 
     def _attend_few(self, queries: Tensor, context: Tensor, keep: Tensor | None) -> Tensor:

@@ -49,28 +49,45 @@ def test_attention_with_dropout_keeps_its_mean(queries):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_that_recomputes_has_the_gradients_of_its_formula(masked):
+@pytest.mark.parametrize("packed", [(3,), (1, 2)])
+def test_attention_with_dropout_has_the_gradients_of_its_formula(packed, masked):
     """The same dropout is drawn again by hand, and torch differentiates the formula."""
     torch.manual_seed(0)
-    given = [torch.randn(2, 2, n, 3).double().requires_grad_() for n in (4, 5, 5)]
-    mask = (torch.arange(5) < torch.tensor([[5], [3]]))[:, None, None] if masked else None
+    steps = 5 if packed == (3,) else 4
+    given = [
+        torch.randn(2, n, 6 * wide).double().requires_grad_()
+        for n, wide in zip((steps, 5), packed, strict=False)
+    ]
+    keep = torch.arange(5) < torch.tensor([[5], [3]]) if masked else None
     torch.manual_seed(1)
-    out = attend_with_dropout(*given, mask, 0.4)
+    out = attend_with_dropout(given, 2, keep, 0.4)
     torch.manual_seed(1)
-    kept, scale = draw_kept(torch.empty(2, 2, 4, 5), 0.4)
-    q, k, v = given
-    logits = q @ k.transpose(-1, -2) / 3**0.5
+    kept, scale = draw_kept(torch.empty(2, 2, steps, 5), 0.4)
+    q, k, v = (x.view(2, -1, 2, 3) for pack in given for x in pack.split(6, -1))
+    logits = torch.einsum("bqhe,bkhe->hbqk", q, k) / 3**0.5
     if masked:
-        logits = logits.masked_fill(~mask, float("-inf"))
-    expected = (torch.softmax(logits, -1) * kept * scale) @ v
-    torch.testing.assert_close(out, expected)
+        logits = logits.masked_fill(~keep[:, None], float("-inf"))
+    expected = torch.einsum("hbqk,bkhe->bqhe", torch.softmax(logits, -1) * kept * scale, v)
+    torch.testing.assert_close(out, expected.flatten(2))
     slope = torch.randn_like(out)
     for got, wanted in zip(
         torch.autograd.grad(out, given, slope),
-        torch.autograd.grad(expected, given, slope),
+        torch.autograd.grad(expected.flatten(2), given, slope),
         strict=True,
     ):
         torch.testing.assert_close(got, wanted)
+
+
+def test_shared_queries_learn_the_sum_of_what_each_sample_asks():
+    torch.manual_seed(0)
+    attention = Attention(8, 2, dropout=0.3)
+    shared, context = torch.randn(1, 40, 8, requires_grad=True), torch.randn(3, 6, 8)
+    own = shared.detach().repeat(3, 1, 1).requires_grad_()
+    found = []
+    for queries in (shared, own):
+        torch.manual_seed(1)
+        found.append(torch.autograd.grad(attention(queries, context).square().sum(), queries)[0])
+    torch.testing.assert_close(found[0], found[1].sum(0, keepdim=True))
 
 
 def test_attention_with_dropout_learns_under_autocast_about_what_it_learns_without():
