@@ -205,9 +205,9 @@ class InfoNCE(StagedMethod, EarlyFusion):
             cast(float, self.settings["temperature"]),
         )
 
-    def fit(self, train: Split, context: FitContext) -> None:
+    def learn(self, train: Split, context: FitContext) -> None:
         """Train in two stages; nothing is frozen afterwards."""
-        super().fit(train, context)
+        super().learn(train, context)
         self.net.requires_grad_(True)
 
     def begin(self, stage: int) -> None:

@@ -135,13 +135,13 @@ class RankNContrast(StagedMethod, EarlyFusion):
             cast(float, self.settings["dropout"]),
         )
 
-    def fit(self, train: Split, context: FitContext) -> None:
+    def learn(self, train: Split, context: FitContext) -> None:
         """Train in one stage, or with ``two_stage`` in two."""
         if self.settings["two_stage"]:
-            super().fit(train, context)
+            super().learn(train, context)
             self.net.requires_grad_(True)
         else:
-            TorchMethod.fit(self, train, context)
+            TorchMethod.learn(self, train, context)
 
     def begin(self, stage: int) -> None:
         """Train what makes the vectors in the first stage, and the head in the second."""

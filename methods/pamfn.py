@@ -40,7 +40,6 @@ from aqabench.methods._pamfn_net import PAMFNNet, PublishedPAMFN, Sizes
 from aqabench.nn.checkpoint import as_tensors, load_weights
 from aqabench.nn.fusion import steps_to_read
 from aqabench.nn.masks import draw_shown
-from aqabench.seeds import seed
 from aqabench.train.stages import Stage, train_in_stages
 
 __all__ = ["PAMFN", "PAMFNNet", "PublishedPAMFN", "Sizes", "load_official"]
@@ -150,11 +149,8 @@ class PAMFN(TorchMethod):
         net: nn.Module = PAMFNNet(widths, Sizes(**sizes))
         return net
 
-    def fit(self, train: Split, context: FitContext) -> None:
+    def learn(self, train: Split, context: FitContext) -> None:
         """Train the branches, then the mixed branch."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed(context.seed, use="weights"))
-            self.net = self.build(self.task).to(context.device)
         train_in_stages([Stage(self._in_stage(UNIMODAL)), Stage(self)], train, context)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

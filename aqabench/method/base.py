@@ -173,11 +173,15 @@ class TorchMethod(Method):
         return torch.stack(scores)
 
     def fit(self, train: Split, context: FitContext) -> None:
-        """Train with the shared loop."""
+        """Build the network from the seed, prepare it, and let it :meth:`learn`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(context.seed, use="weights"))
             self.net = self.build(self.task).to(context.device)
         self.prepare(train)
+        self.learn(train, context)
+
+    def learn(self, train: Split, context: FitContext) -> None:
+        """Train the network with the shared loop; override to train in stages."""
         train_network(self, train, context)
 
     def prepare(self, train: Split) -> None:

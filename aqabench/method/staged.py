@@ -6,12 +6,9 @@ from abc import abstractmethod
 from functools import partial
 from typing import cast
 
-import torch
-
 from aqabench.data.batch import Split
 from aqabench.errors import UsageError
 from aqabench.method.base import FitContext, TorchMethod
-from aqabench.seeds import seed
 from aqabench.train.stages import Stage, train_in_stages
 
 __all__ = ["StagedMethod"]
@@ -30,17 +27,13 @@ class StagedMethod(TorchMethod):
     def begin(self, stage: int) -> None:
         """Set the network up for a stage: which parameters require gradients, what starts where."""
 
-    def fit(self, train: Split, context: FitContext) -> None:
+    def learn(self, train: Split, context: FitContext) -> None:
         """Train with the shared loop, twice.
 
         Raises:
             UsageError: ``first_stage`` is no share.
         """
         share, epochs = self._share(), cast(int, self.settings["epochs"])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed(context.seed, use="weights"))
-            self.net = self.build(self.task).to(context.device)
-        self.prepare(train)
         first = max(1, round(epochs * share))
         parts = first, max(1, epochs - first)
         stages = [Stage(self, {"epochs": n}, partial(self._enter, k)) for k, n in enumerate(parts)]
