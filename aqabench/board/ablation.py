@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aqabench.board.table import Leaderboard
-from aqabench.stats import Comparison, adjust, compare_runs, prepare
+from aqabench.stats import Comparison, adjust, compare_runs
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[E
         usual: the row of the usual form.
         thrown: switch -> its row.
     """
-    independent = not board.asked.dataset.same_videos
-    cells = board.cells
-    tables = {n: prepare(c, independent_classes=independent) for n, c in cells.items()}
+    tables = board.tables
     results = {
         switch: compare_runs(tables[row], tables[usual])
         for switch, row in thrown.items()

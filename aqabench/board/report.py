@@ -19,6 +19,7 @@ from aqabench.board.claims import Published, published_beside
 from aqabench.board.costs import row_costs, row_places
 from aqabench.board.measures import class_of
 from aqabench.board.pairs import Pair, compare_all
+from aqabench.board.published.schema import AVERAGE
 from aqabench.board.select import Condition, Runs
 from aqabench.board.table import Leaderboard, Row, build
 from aqabench.protocol.library import Asked
@@ -27,8 +28,6 @@ from aqabench.runs.record import RunRecord
 from aqabench.runs.verified import Checks, state
 from aqabench.stats import Cell, Interval, TieGroups, average_ci, tie_groups
 
-AVERAGE = "average"
-"""The view of the mean over all classes."""
 ALPHA = 0.05
 """A pair is separated when its adjusted p is below this."""
 

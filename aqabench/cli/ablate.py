@@ -12,8 +12,10 @@ from aqabench.cli.compute import compute_options, numerics_of
 from aqabench.cli.executor import executor_options
 from aqabench.cli.options import (
     METHOD,
-    PROTOCOL,
+    class_option,
     plugins_option,
+    protocol_option,
+    seeds_option,
     store_option,
     watching_options,
 )
@@ -25,12 +27,10 @@ if TYPE_CHECKING:
 @click.command("ablate")
 @plugins_option
 @click.option("--method", "-m", type=METHOD, required=True, help="Whose switches are thrown.")
-@click.option(
-    "--protocol", "-p", type=PROTOCOL, required=True, help="A name, or a YAML file of your own."
-)
+@protocol_option
 @data_options
-@click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds.")
+@class_option
+@seeds_option
 @click.option(
     "--switch",
     "only",

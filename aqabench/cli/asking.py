@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from aqabench.cli.options import BUDGET
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def data_options(function: F) -> F:
     )
     budget = click.option(
         "--budget",
-        type=click.Choice(["quick", "standard", "paper"]),
+        type=BUDGET,
         help="Training effort. Default: quick on simulated data; on real data the protocol's, "
         "else standard.",
     )
@@ -57,17 +58,7 @@ def ask(protocol: str, data: str, budget: str | None) -> tuple[Asked, Source, Qu
     asked = load_protocol(protocol)
     source = choose(asked, data, DataStore(home() / "data"))  # type: ignore[arg-type]
     usual = (asked.protocol.budget or "standard") if source.kind == "real" else "quick"
-    question = Question(
-        asked.protocol,
-        asked.dataset,
-        asked.digest,
-        source.kind,
-        source.digest,
-        BUDGETS[budget or usual],
-        source.groups,
-        source.groups_digest,
-    )
-    return asked, source, question
+    return asked, source, Question.of(asked, source, BUDGETS[budget or usual])
 
 
 def seeds_of(asked: Asked, count: int | None) -> tuple[int, ...] | None:

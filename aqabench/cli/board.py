@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import PROTOCOL, store_option
+from aqabench.cli.options import (
+    any_protocol_option,
+    class_option,
+    rule_option,
+    store_option,
+    stored_budget_option,
+    stored_data_option,
+)
 from aqabench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -22,17 +29,11 @@ FORMATS = ("terminal", "markdown", "csv", "json", "latex", "html")
 
 @click.command("board")
 @click.argument("methods", nargs=-1)
-@click.option("--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs.")
-@click.option(
-    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
-)
-@click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
-@click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
-@click.option(
-    "--rule",
-    type=click.Choice(["val", "last", "oracle"]),
-    help="How the epoch is chosen. Default: the protocol's own rule.",
-)
+@any_protocol_option
+@stored_data_option
+@stored_budget_option
+@class_option
+@rule_option
 @click.option(
     "--format",
     "form",

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import PROTOCOL, store_option
+from aqabench.cli.options import (
+    any_protocol_option,
+    class_option,
+    rule_option,
+    store_option,
+    stored_budget_option,
+    stored_data_option,
+)
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,12 +40,10 @@ COSTS = (
 
 @click.command("compare")
 @click.argument("methods", nargs=-1)
-@click.option("--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs.")
-@click.option(
-    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
-)
-@click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
-@click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
+@any_protocol_option
+@stored_data_option
+@stored_budget_option
+@class_option
 @click.option(
     "--scenario",
     "columns",
@@ -54,11 +59,7 @@ COSTS = (
     help="Also ask whether the worse method of each pair is as good: less than this much worse. "
     "Choose it before you look.",
 )
-@click.option(
-    "--rule",
-    type=click.Choice(["val", "last", "oracle"]),
-    help="How the epoch is chosen. Default: the protocol's own rule.",
-)
+@rule_option
 @click.option(
     "--format",
     "form",
@@ -157,8 +158,8 @@ def _print(
     from aqabench.board.mixing import incomplete_note
     from aqabench.board.pairs import compare_all
     from aqabench.board.render.markdown import board_markdown
-    from aqabench.board.render.pairs import pairs_markdown
-    from aqabench.board.render.terminal import print_board, print_pairs
+    from aqabench.board.render.pairs import pairs_markdown, print_pairs
+    from aqabench.board.render.terminal import print_board
 
     pairs = compare_all(board, columns=columns, margin=margin)
     if form == "markdown":

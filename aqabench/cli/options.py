@@ -62,6 +62,32 @@ PROTOCOL = Name("protocol", protocol_names, paths=True)
 DATASET = Name("dataset", dataset_names)
 
 
+BUDGET = click.Choice(["quick", "standard", "paper"])
+"""The names of :data:`aqabench.protocol.schema.BUDGETS`, for a help that loads no pydantic."""
+
+protocol_option = click.option(
+    "--protocol", "-p", type=PROTOCOL, required=True, help="A name, or a YAML file of your own."
+)
+class_option = click.option(
+    "--class", "classes", multiple=True, help="Only this class. May be repeated."
+)
+seeds_option = click.option(
+    "--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds."
+)
+any_protocol_option = click.option(
+    "--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs."
+)
+stored_data_option = click.option(
+    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
+)
+stored_budget_option = click.option("--budget", type=BUDGET, help="Only this one.")
+rule_option = click.option(
+    "--rule",
+    type=click.Choice(["val", "last", "oracle"]),
+    help="How the epoch is chosen. Default: the protocol's own rule.",
+)
+
+
 def plugins_option(function: F) -> F:
     """Add ``--plugin``; it is read before the names that it may add."""
     return click.option(

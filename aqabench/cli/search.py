@@ -16,8 +16,8 @@ from aqabench.cli.compute import device_options, numerics_of, require_here
 from aqabench.cli.executor import executor_options
 from aqabench.cli.options import (
     METHOD,
-    PROTOCOL,
     plugins_option,
+    protocol_option,
     store_option,
     watching_options,
 )
@@ -39,9 +39,7 @@ TRIALS = 20
 @click.command("search")
 @plugins_option
 @click.option("--method", "-m", type=METHOD, required=True, help="Whose settings are searched.")
-@click.option(
-    "--protocol", "-p", type=PROTOCOL, required=True, help="A name, or a YAML file of your own."
-)
+@protocol_option
 @click.option(
     "--trials",
     "-n",

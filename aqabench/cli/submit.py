@@ -7,7 +7,13 @@ from pathlib import Path
 
 import rich_click as click
 
-from aqabench.cli.options import PROTOCOL, plugins_option, store_option
+from aqabench.cli.options import (
+    PROTOCOL,
+    plugins_option,
+    store_option,
+    stored_budget_option,
+    stored_data_option,
+)
 from aqabench.errors import StoreError, UsageError
 
 
@@ -15,10 +21,8 @@ from aqabench.errors import StoreError, UsageError
 @click.argument("methods", nargs=-1, required=True)
 @plugins_option
 @click.option("--protocol", "-p", type=PROTOCOL, required=True, help="Of the leaderboard.")
-@click.option(
-    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
-)
-@click.option("--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one.")
+@stored_data_option
+@stored_budget_option
 @click.option(
     "--output",
     "-o",

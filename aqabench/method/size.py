@@ -62,7 +62,7 @@ def size_of(kind: type[Method], dataset: DatasetSpec) -> Size:
         },
         scores={spec.name: np.linspace(low, high, SAMPLES)},
         split=np.array(["train"] * SAMPLES),
-        groups={kind: np.array(names) for kind in dataset.groups},
+        groups={label: np.array(names) for label in dataset.groups},
     )
     streams = [m.name for m in dataset.modalities]
     part = Split(data, np.arange(SAMPLES), spec, streams)

@@ -30,8 +30,9 @@ def switches_of(
     """
     usual = {**card.settings, **given}
     flips = {f"{k} = {not v}": {k: not v} for k, v in usual.items() if isinstance(v, bool)}
-    every: Switches = dict(card.switches) or dict(flips)
-    every = {name: sets for name, sets in every.items() if not set(sets) & set(given)}
+    every: Switches = {
+        name: sets for name, sets in (card.switches or flips).items() if not set(sets) & set(given)
+    }
     if not every:
         raise UsageError(
             f"{card.name} has nothing to switch: no behaviour of it is on or off. See: aqabench "
@@ -39,11 +40,12 @@ def switches_of(
         )
     wanted: Switches = {}
     for begin in only:
-        found = {n: s for n, s in every.items() if n.split()[0] == begin or n.startswith(begin)}
-        exact = {n: s for n, s in found.items() if n.split()[0] == begin}
+        found = [n for n in every if n.split()[0] == begin] or [
+            n for n in every if n.startswith(begin)
+        ]
         if not found:
             raise UnknownNameError("switch", begin, list(every), f"aqabench show {card.name}")
-        wanted |= exact or found
+        wanted |= {name: every[name] for name in found}
     return wanted or every
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import RunRecord
 
-__all__ = ["Listener", "Progress", "Step"]
+__all__ = ["Listener", "Progress", "Silent", "Step"]
 
 
 class Progress(Protocol):
@@ -59,3 +59,22 @@ class Listener(Protocol):
 
     def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
         """A run is in the store, because it was done now or before."""
+
+
+class Silent:
+    """A listener that shows nothing."""
+
+    def run_started(self, spec: RunSpec, number: int, total: int) -> None:
+        """Say nothing."""
+
+    def run_waits(self, spec: RunSpec) -> None:
+        """Say nothing."""
+
+    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
+        """Say nothing."""
+
+    def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
+        """Say nothing."""
+
+    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
+        """Say nothing."""

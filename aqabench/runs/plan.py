@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from aqabench.data.source import Source
 from aqabench.errors import UsageError
 from aqabench.method.card import MethodCard, Setting
 from aqabench.method.registry import Entry, Registry, source_digest
 from aqabench.protocol.folds import fold_names, group_kinds
+from aqabench.protocol.library import Asked
 from aqabench.protocol.schema import Budget, DataKind, DatasetSpec, Protocol
 from aqabench.runs.record import Tuned, identity_key, row_name
 from aqabench.train.numerics import USUAL, Numerics
@@ -41,6 +43,20 @@ class Question:
     budget: Budget
     groups: tuple[str, ...] = ()
     groups_digest: str = ""
+
+    @classmethod
+    def of(cls, asked: Asked, source: Source, budget: Budget) -> Question:
+        """Return what a protocol asks of the data at hand."""
+        return cls(
+            asked.protocol,
+            asked.dataset,
+            asked.digest,
+            source.kind,
+            source.digest,
+            budget,
+            source.groups,
+            source.groups_digest,
+        )
 
 
 @dataclass(frozen=True)

@@ -22,34 +22,15 @@ from aqabench.protocol.library import Asked
 from aqabench.protocol.schema import BUDGETS
 from aqabench.runs.difference import agreements
 from aqabench.runs.execute import do_run
-from aqabench.runs.listener import Progress
+from aqabench.runs.listener import Silent
 from aqabench.runs.parts import hidden_shares, make_parts, mask_digest, training_share
 from aqabench.runs.plan import Question, RunSpec
 from aqabench.runs.record import RunRecord
 from aqabench.runs.store import RunStore, prediction_frame
-from aqabench.train.evaluate import Part
+from aqabench.train.evaluate import Part, scored
 from aqabench.train.numerics import Numerics
 
 __all__ = ["Retrained", "recheck_data", "retrain", "spec_of"]
-
-
-class Unheard:
-    """A listener that shows nothing."""
-
-    def run_started(self, spec: RunSpec, number: int, total: int) -> None:
-        """Say nothing."""
-
-    def run_waits(self, spec: RunSpec) -> None:
-        """Say nothing."""
-
-    def run_progress(self, spec: RunSpec, progress: Progress) -> None:
-        """Say nothing."""
-
-    def run_looked(self, spec: RunSpec, epoch: int, srcc: float) -> None:
-        """Say nothing."""
-
-    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +49,7 @@ class Retrained:
 def spec_of(record: RunRecord, asked: Asked, source: Source, reads_groups: bool = False) -> RunSpec:
     """Return the run that a record says it is, on the data at hand."""
     identity = record.identity
-    question = Question(
-        asked.protocol, asked.dataset, asked.digest, source.kind, source.digest,
-        BUDGETS[identity["budget"]["name"]], source.groups, source.groups_digest,
-    )  # fmt: skip
+    question = Question.of(asked, source, BUDGETS[identity["budget"]["name"]])
     return RunSpec(
         question, record.method, identity["source_digest"], identity["settings"],
         record.class_name, record.seed, record.overrides, record.fold, reads_groups,
@@ -114,14 +92,10 @@ def recheck_data(
 
 def _of_part(own: pd.DataFrame, part: Part, name: str) -> Iterator[str]:
     """Compare the videos of a part, and their scores, with those of every rule."""
-    exists = part.split.available.numpy()  # (n, M)
-    shown = np.ones((len(part.scenarios), len(part.split)))  # (S, n)
-    for row, table in enumerate(part.available.values()):
-        shown[row] = np.where((table & exists).any(1), 1.0, np.nan)
+    shown = np.where(scored(part), 1.0, np.nan)  # (S, n)
     scores = np.asarray(part.split.points, dtype=float)
     every = prediction_frame("", name, part.scenarios, part.split.ids, scores, shown)
-    scored = every[every["prediction"].notna()]
-    wanted = _texts(scored)
+    wanted = _texts(every[every["prediction"].notna()])
     for rule, rows in own.groupby("rule", sort=True):
         found = _texts(rows)
         if found.keys() != wanted.keys():
@@ -176,7 +150,7 @@ def retrain(
     torch.set_num_threads(record.cost.threads if record.cost else 1)
     with TemporaryDirectory() as scratch:
         store = RunStore(Path(scratch))
-        again, _ = do_run(spec, source.load(), registry, store, Unheard())
+        again, _ = do_run(spec, source.load(), registry, store, Silent())
         if again.status == "failed":
             return Retrained(False, f"{spec.label} failed when it was trained again: {again.error}")
         found = agreements(frame, store.predictions(again))

@@ -87,7 +87,7 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
             f"{method.card.name} returned predictions of shape {predictions.shape}, expected "
             f"{expected}. Run 'aqabench check {method.card.name}'."
         )
-    bad = np.argwhere(~np.isfinite(predictions) & _scored(part))
+    bad = np.argwhere(~np.isfinite(predictions) & scored(part))
     if bad.size:
         names = part.scenarios
         where = ", ".join(f"{part.split.ids[i]} under {names[s]}" for s, i in bad[:5])
@@ -99,13 +99,13 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     return predictions
 
 
-def _scored(part: Part) -> npt.NDArray[np.bool_]:
+def scored(part: Part) -> npt.NDArray[np.bool_]:
     """Return (S, n) bool, the samples of which a scenario shows something."""
     exists = part.split.available.numpy()  # (n, M)
-    scored = np.ones((len(part.scenarios), len(part.split)), dtype=bool)
+    found = np.ones((len(part.scenarios), len(part.split)), dtype=bool)
     for row, table in enumerate(part.available.values()):
-        scored[row] = (table & exists).any(1)
-    return scored
+        found[row] = (table & exists).any(1)
+    return found
 
 
 def _whole(method: Method, part: Part, batches: Sequence[Batch]) -> Array:
@@ -243,8 +243,8 @@ class Looks:
         row: dict[str, Any] = {"epoch": epoch, "part": name}
         compared: list[float] = []
         for scenario, predicted in zip(part.scenarios, predictions, strict=True):
-            scored = np.isfinite(predicted)
-            points, predicted = part.split.points[scored], predicted[scored]
+            finite = np.isfinite(predicted)
+            points, predicted = part.split.points[finite], predicted[finite]
             rho = spearman(points, predicted)
             defined = math.isfinite(rho)
             error = float(mse(points, predicted))

@@ -14,7 +14,8 @@ from scipy.stats import spearmanr
 
 from aqabench.board.pairs import compare_all
 from aqabench.board.render.markdown import board_markdown
-from aqabench.board.render.terminal import print_board, print_pairs
+from aqabench.board.render.pairs import print_pairs
+from aqabench.board.render.terminal import print_board
 from aqabench.board.select import by_condition
 from aqabench.board.table import Leaderboard, build
 from aqabench.protocol.library import Asked, load_protocol

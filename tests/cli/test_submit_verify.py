@@ -22,12 +22,12 @@ from aqabench.cli.asking import ask
 from aqabench.method.registry import discover
 from aqabench.protocol.load import dump
 from aqabench.runs.execute import execute
+from aqabench.runs.listener import Silent
 from aqabench.runs.places import RECORD
 from aqabench.runs.plan import make_plan
 from aqabench.runs.record import RunRecord
 from aqabench.runs.store import RunStore
 from aqabench.runs.verified import VERIFIED
-from aqabench.runs.verify import Unheard
 from aqabench.stats import mse
 from tests.board.made import ship
 from tests.cli.conftest import Run
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.keep_protocol("fisv-rgb", dump(asked.protocol))
         torch.set_num_threads(1)
         plan = make_plan(question, registry, ["outside"], {})
-        assert not execute(plan, source.load(), registry, store, Unheard()).failed
+        assert not execute(plan, source.load(), registry, store, Silent()).failed
     return root
 
 

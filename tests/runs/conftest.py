@@ -8,27 +8,19 @@ from aqabench.data.features import FeatureSet
 from aqabench.data.simulator import simulate, simulation_digest
 from aqabench.protocol.library import load_protocol, protocol_digest
 from aqabench.protocol.schema import BUDGETS
+from aqabench.runs.listener import Silent
 from aqabench.runs.plan import Question, RunSpec
-from aqabench.runs.record import RunRecord
 from aqabench.train.context import Progress
 
 
-class Silent:
+class Counting(Silent):
     """A listener that counts."""
 
     def __init__(self) -> None:
         self.steps = 0
 
-    def run_started(self, spec: RunSpec, number: int, total: int) -> None: ...
-
-    def run_waits(self, *_: object) -> None: ...
-
-    def run_looked(self, *_: object) -> None: ...
-
     def run_progress(self, spec: RunSpec, progress: Progress) -> None:
         self.steps += 1
-
-    def run_ended(self, spec: RunSpec, record: RunRecord, was_stored: bool) -> None: ...
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from aqabench.protocol.library import load_protocol
 from aqabench.runs.execute import execute
 from aqabench.runs.plan import Question, make_plan
 from aqabench.runs.store import RunStore
-from tests.runs.conftest import Silent
+from tests.runs.conftest import Counting
 
 
 def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
@@ -25,7 +25,7 @@ def test_one_run_twice_gives_equal_predictions_under_every_rule_and_subset(
     registry, frames = discover(), []
     plan = make_plan(question, registry, ["mcmoe"], {}, classes=["TES"])
     for name in "ab":
-        listener = Silent()
+        listener = Counting()
         outcome = execute(plan, data, registry, RunStore(tmp_path / name), listener)
         assert not outcome.failed, outcome.failed[0].traceback
         assert listener.steps == 6
@@ -49,7 +49,7 @@ def test_selection_uses_validation_and_oracle_uses_test(
     question, data = asked
     registry, store = discover(), RunStore(tmp_path)
     plan = make_plan(question, registry, ["unimodal"], {"stream": "video"}, classes=["PCS"])
-    (record,) = execute(plan, data, registry, store, Silent()).records
+    (record,) = execute(plan, data, registry, store, Counting()).records
     curve = store.curve(record)
     for rule, part in (("val", "val"), ("oracle", "test")):
         rows = [r for r in curve if r["part"] == part]
@@ -67,7 +67,7 @@ def test_a_protocol_without_validation_has_no_val_rule(
     protocol = question.protocol.model_copy(update={"split": split, "selection": "last"})
     plan = make_plan(replace(question, protocol=protocol), discover(), ["ridge"], {})[:1]
     store = RunStore(tmp_path)
-    (record,) = execute(plan, data, discover(), store, Silent()).records
+    (record,) = execute(plan, data, discover(), store, Counting()).records
     assert record.samples == {"train": 60, "test": 20}
     assert set(store.predictions(record)["rule"]) == {"last", "oracle"}
 
@@ -88,7 +88,7 @@ def test_steps_missing_inside_the_samples_need_nothing_of_a_method(
     protocol = timed.model_copy(update={"scenarios": (*whole, *kinds)})
     plan = make_plan(replace(question, protocol=protocol), discover(), [method], {})[:1]
     store = RunStore(tmp_path)
-    (record,) = execute(plan, data, discover(), store, Silent()).records
+    (record,) = execute(plan, data, discover(), store, Counting()).records
     assert record.error == ""
     frame = store.predictions(record)
     last = frame[(frame["rule"] == "last") & (frame["part"] == "test")]

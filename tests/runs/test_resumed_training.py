@@ -16,12 +16,12 @@ from aqabench.runs.store import CHECKPOINT, METRICS, PREDICTIONS, RunStore
 from aqabench.train.checkpoint import Checkpoint
 from aqabench.train.context import Progress
 from aqabench.train.numerics import USUAL, Numerics
-from tests.runs.conftest import Silent
+from tests.runs.conftest import Counting
 
 STEPS = 9  # of two a epoch
 
 
-class Cut(Silent):
+class Cut(Counting):
     """Is gone at a step."""
 
     def __init__(self, at: int) -> None:
@@ -73,12 +73,12 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     plan = [replace(spec, numerics=numerics) for spec in plan]
     (spec,), data, registry = plan, asked[1], discover()
     whole, cut = RunStore(tmp_path / "whole"), RunStore(tmp_path / "cut")
-    (undisturbed,) = execute(plan, data, registry, whole, Silent()).records
+    (undisturbed,) = execute(plan, data, registry, whole, Counting()).records
     with pytest.raises(KeyboardInterrupt):
         execute(plan, data, registry, cut, Cut(at))
     folder = cut.directory(spec.question.protocol.name, spec.method, spec.key)
     assert (folder / CHECKPOINT).is_file()
-    rest = Silent()
+    rest = Counting()
     (resumed,) = execute(plan, data, registry, cut, rest).records
     assert rest.steps == STEPS - (at - 1) // 2 * 2  # epochs are two steps long
     assert _files(cut, spec) == _files(whole, spec)
@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_means_beginning_anew(
         execute(plan, data, registry, store, Cut(5))
     path = store.directory(spec.question.protocol.name, spec.method, spec.key) / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    rest = Silent()
+    rest = Counting()
     (record,) = execute(plan, data, registry, store, rest).records
     assert record.status == "finished"
     assert rest.steps == STEPS

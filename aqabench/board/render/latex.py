@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 
 from aqabench.board.claims import Published
+from aqabench.board.published.schema import AVERAGE
 from aqabench.board.render.text import correlation, heading, limits, seeds, signed
-from aqabench.board.report import AVERAGE, Report, View
+from aqabench.board.report import Report, View
 from aqabench.board.table import Row
 
 _SPECIAL = {

@@ -32,7 +32,6 @@ from aqabench.board.render.lists import (
     other_headings,
 )
 from aqabench.board.render.notes import footnotes
-from aqabench.board.render.pairs import print_pairs
 from aqabench.board.render.rules import rules_sheet
 from aqabench.board.render.sheet import print_sheet
 from aqabench.board.render.text import (
@@ -51,7 +50,7 @@ from aqabench.board.table import Leaderboard, Row, Scores
 from aqabench.protocol.scenarios import scenarios
 from aqabench.stats import fisher_mean
 
-__all__ = ["print_board", "print_pairs"]
+__all__ = ["print_board"]
 
 NAME = 16
 """Columns of a method's name that the summary keeps whole."""

@@ -14,9 +14,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aqabench.board.published.schema import AVERAGE
 from aqabench.board.render.notes import footnotes
 from aqabench.board.render.text import heading
-from aqabench.board.report import AVERAGE, Report, View
+from aqabench.board.report import Report, View
 from aqabench.board.table import Row
 from aqabench.stats import Interval
 

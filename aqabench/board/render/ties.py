@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aqabench.board.published.schema import AVERAGE
 from aqabench.board.render.markdown import board_markdown
 from aqabench.board.render.pairs import pairs_markdown, print_pairs
 from aqabench.board.render.sheet import Sheet, markdown, print_sheet
@@ -21,7 +22,7 @@ from aqabench.board.render.text import (
     seeds,
     signed,
 )
-from aqabench.board.report import AVERAGE, Report, View
+from aqabench.board.report import Report, View
 
 if TYPE_CHECKING:
     from rich.console import Console

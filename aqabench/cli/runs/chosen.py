@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 from click.shell_completion import CompletionItem
 
-from aqabench.cli.options import method_names, protocol_names
+from aqabench.cli.options import (
+    class_option,
+    method_names,
+    protocol_names,
+    stored_budget_option,
+    stored_data_option,
+)
 from aqabench.errors import StoreError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -46,16 +52,10 @@ _METHOD = click.option(
     shell_complete=_completing(method_names),
     help="Only this method, or row such as 'unimodal[stream=audio]'. May be repeated.",
 )
-_CLASS = click.option("--class", "classes", multiple=True, help="Only this class. May be repeated.")
-_DATA = click.option(
-    "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
-)
-_BUDGET = click.option(
-    "--budget", type=click.Choice(["quick", "standard", "paper"]), help="Only this one."
-)
 _STATUS = click.option(
     "--status", type=click.Choice(["finished", "failed"]), help="Only runs that ended like this."
 )
+_FILTERS = stored_budget_option, stored_data_option, class_option, _METHOD, _PROTOCOL
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,14 @@ def filter_options(status: bool = True) -> Callable[[F], F]:
             return function(*arguments, filters=filters, **options)
 
         wrapped: Any = gathering
-        for option in (*([_STATUS] if status else []), _BUDGET, _DATA, _CLASS, _METHOD, _PROTOCOL):
+        for option in (
+            *([_STATUS] if status else []),
+            stored_budget_option,
+            stored_data_option,
+            class_option,
+            _METHOD,
+            _PROTOCOL,
+        ):
             wrapped = option(wrapped)
         result: F = wrapped
         return result

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aqabench.board.claims import Published
 from aqabench.board.costs import QUANTITIES
+from aqabench.board.published.schema import AVERAGE
 from aqabench.board.render.costs import cost_cell, unit_heading
 from aqabench.board.render.rules import gap_limits, known_rules
 from aqabench.board.render.text import (
@@ -18,7 +19,7 @@ from aqabench.board.render.text import (
     signed,
     squared_points,
 )
-from aqabench.board.report import AVERAGE, Report, View
+from aqabench.board.report import Report, View
 from aqabench.board.table import Row
 from aqabench.stats import Interval
 
