@@ -59,6 +59,16 @@ class SingleStreamMethod(TorchMethod):
             scores[rows] = self.grade(encoded[self.stream][rows], valid[rows])
         return scores
 
+    def score_subsets(
+        self, encoded: Mapping[str, Tensor], subsets: Tensor, valid: Tensor
+    ) -> Tensor:
+        """Score once: it is the same in every subset that has the stream."""
+        having = subsets[:, self._column(self.stream)]  # (S,)
+        scores = self.net.get_buffer("fallback").repeat(len(subsets), len(valid))
+        if bool(having.any()):
+            scores[having] = self.grade(encoded[self.stream], valid)
+        return scores
+
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return features (R, T, D), valid (R, T) and scores (R,) of samples with the stream.
 
