@@ -215,6 +215,8 @@ def _as_good(result: Comparison, margin: float) -> Equivalence:
         high_z=-result.low_z,
         estimate_a=result.estimate_b,
         estimate_b=result.estimate_a,
+        variance_a=result.variance_b,
+        variance_b=result.variance_a,
     )
     return non_inferiority(turned, margin)
 

@@ -10,14 +10,10 @@ from pathlib import Path
 
 from aqabench.board.choose import Wanted, comparable
 from aqabench.board.folder import RecordsFolder
-from aqabench.board.render.markdown import board_markdown
-from aqabench.board.render.text import heading
-from aqabench.board.report import Report, make_report, noted_board
-from aqabench.board.select import Condition, Runs
-from aqabench.protocol.library import Asked
+from aqabench.board.report import Report, make_report
 
 __all__ = [
-    "SUFFIXES", "WHOLE_SET", "board_files", "committed", "outdated_files", "outdated_tables",
+    "SUFFIXES", "WHOLE_SET", "board_files", "committed", "outdated_files",
     "render",
 ]  # fmt: skip
 
@@ -98,7 +94,9 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 def committed(folder: Path) -> list[Report]:
     """Return the boards of a folder that ships records, all of them."""
-    source, found = _found(folder)
+    source = RecordsFolder.read(folder)
+    verb = f"aqabench board --records '{folder}'"
+    found = comparable(source, Wanted(), verb, lambda text: None)
     return [make_report(asked, condition, runs, source) for asked, condition, runs in found]
 
 
@@ -115,22 +113,3 @@ def outdated_files(folder: Path, forms: Sequence[str] = WHOLE_SET) -> Iterator[t
         path = folder / name
         if form in forms and path.is_file():
             yield name, path.read_bytes() != render(form, reports, folder).encode()
-
-
-def outdated_tables(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Yield each board of a folder, and whether its tables are not, to the byte, in ``board.md``.
-
-    Scores, intervals, gaps, costs and notes of every row, without the tests of all pairs, which
-    take most of the time that a board of many methods takes.
-    """
-    shown = (folder / f"board{SUFFIXES['markdown']}").read_text(encoding="utf-8")
-    source, found = _found(folder)
-    for asked, condition, runs in found:
-        board = noted_board(asked, condition, runs, source, None)
-        yield heading(board), board_markdown(board) not in shown
-
-
-def _found(folder: Path) -> tuple[RecordsFolder, list[tuple[Asked, Condition, list[Runs]]]]:
-    source = RecordsFolder.read(folder)
-    verb = f"aqabench board --records '{folder}'"
-    return source, comparable(source, Wanted(), verb, lambda text: None)

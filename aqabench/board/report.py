@@ -156,7 +156,7 @@ def make_report(
     rule: SelectionRule | None = None,
 ) -> Report:
     """Build every view of a board; the arguments are those of :func:`build`."""
-    whole = noted_board(asked, condition, groups, source, rule)
+    whole = _noted_board(asked, condition, groups, source, rule)
     names = (AVERAGE, *whole.classes) if len(whole.classes) > 1 else whole.classes
     views = [_view(names[0], whole)]
     for name in names[1:]:
@@ -165,7 +165,7 @@ def make_report(
             for g in groups
             if (kept := tuple(r for r in g.records if r.class_name == name))
         ]
-        views.append(_view(name, noted_board(asked, condition, own, source, rule)))
+        views.append(_view(name, _noted_board(asked, condition, own, source, rule)))
     place = {name: k for k, name in enumerate(asked.protocol.classes)}
     runs = {
         g.name: tuple(
@@ -186,7 +186,7 @@ def per_seed(board: Leaderboard, row: Row) -> dict[int, float]:
     return {seed: average_ci(own).estimate for seed, own in sorted(found.items())}
 
 
-def noted_board(
+def _noted_board(
     asked: Asked,
     condition: Condition,
     groups: Sequence[Runs],

@@ -218,6 +218,8 @@ class Comparison:
         n_scenarios: scenarios averaged.
         variance_samples: part of ``se_z**2`` that comes from the test videos.
         variance_seeds: excess part that comes from training again.
+        variance_a: of A's own Fisher z, videos and seeds (NaN: not known).
+        variance_b: of B's.
         n_resamples: permutations or bootstrap draws.
         dropped: undefined resamples left out.
         status: ``ok``, ``identical_rankings``, ``same_predictions`` or ``undefined``.
@@ -248,6 +250,8 @@ class Comparison:
     n_scenarios: int = 1
     variance_samples: float = _NAN
     variance_seeds: float = 0.0
+    variance_a: float = _NAN
+    variance_b: float = _NAN
     n_resamples: int = 0
     dropped: int = 0
     status: Status = Status.OK

@@ -252,7 +252,8 @@ def compare_tables(
         difference_z=z_a - z_b,
         r_ab=mean_overlap(a, b),
     )
-    paired = a.replicates.mean(axis=0) - b.replicates.mean(axis=0)  # (n,)
+    own = a.replicates.mean(axis=0), b.replicates.mean(axis=0)
+    paired = own[0] - own[1]  # (n,)
     if z_a == z_b and not paired.any():
         return replace(base, p_value=1.0, status=Status.IDENTICAL_RANKINGS)
     if base.r_ab > SAME:
@@ -270,7 +271,17 @@ def compare_tables(
     parts = _seed_parts(a, b, seed_term, same_runs)
     seeds = sum(excess for excess, _ in parts)
     df = satterthwaite([(variance, samples.df), *parts])
-    base = replace(base, variance_samples=variance, variance_seeds=seeds)
+    each = [
+        jackknife_variance(left_out, table.components).variance + _seed_spread(table, seed_term)
+        for left_out, table in zip(own, (a, b), strict=True)
+    ]
+    base = replace(
+        base,
+        variance_samples=variance,
+        variance_seeds=seeds,
+        variance_a=each[0],
+        variance_b=each[1],
+    )
     return wald_comparison(base, z_a, z_b, math.sqrt(variance + seeds), df)
 
 
@@ -284,9 +295,14 @@ def _seed_parts(
         order = [b.seeds.index(seed) for seed in a.seeds]
         z, replicates = a.z - b.z[order], a.replicates - b.replicates[order]
         return [(_seed_excess(z, replicates, a.components, seed_term), len(a.seeds) - 1)]
-    return [
-        (_seed_excess(t.z, t.replicates, t.components, seed_term), len(t.seeds) - 1) for t in (a, b)
-    ]
+    return [(_seed_spread(t, seed_term), len(t.seeds) - 1) for t in (a, b)]
+
+
+def _seed_spread(table: CellTable, seed_term: str | None) -> float:
+    """Excess variance of a table's own seeds; 0 where networks are fixed."""
+    if seed_term is None:
+        return 0.0
+    return _seed_excess(table.z, table.replicates, table.components, seed_term)
 
 
 def _size_flags(table: CellTable) -> tuple[Flag, ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scipy.optimize import brentq
+
 from aqabench.errors import UsageError
 from aqabench.stats._checks import fraction
 from aqabench.stats._results import Comparison, Flag, LossComparison, Reason, Status, quote_p
@@ -17,6 +19,7 @@ from aqabench.stats._wald import from_z_difference, quantile, to_z_difference, u
 __all__ = ["Equivalence", "non_inferiority", "tost"]
 
 _POWER = 0.8
+_WIDEST = 2.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,8 @@ def non_inferiority(
     """Test that A is worse than B by less than the margin.
 
     Shown when the one-sided ``1 - alpha`` limit of the difference stays inside the margin.  For
-    correlations the limits are those of the Fisher-z test moved to the correlation scale.
+    correlations the test is that of Fisher z, with the error of the mean of both correlations,
+    on which the margin's distance of z depends.
 
     Args:
         comparison: a Wald comparison (jackknife, averages, runs, given correlations), or a
@@ -130,37 +134,33 @@ def _test(
             "does not matter, e.g. margin=0.05."
         )
     loss = isinstance(comparison, LossComparison)
-    gap, se, centre = _gap_and_error(comparison)
+    scale = _scale(comparison)
     df = comparison.df
     if comparison.status in (
         Status.IDENTICAL_RANKINGS,
         Status.SAME_PREDICTIONS,
         Status.IDENTICAL_LOSSES,
     ):
-        gap, se, df = 0.0, 0.0, math.inf
-    elif math.isnan(se) or math.isnan(df):
+        scale, df = _Scale(0.0, 0.0), math.inf
+    elif math.isnan(scale.se) or math.isnan(df):
         if comparison.reason is Reason.NONE:
             raise UsageError(
                 f"method '{comparison.method}' has no standard error to test a margin with; "
                 "compare with method='jackknife' (losses: 't' or 'sign-flip')."
             )
-        se = math.nan
-
-    def scale(value: float) -> float:
-        return value if centre is None else from_z_difference(value, centre)
-
-    edge = margin if centre is None else to_z_difference(margin, centre)
+        scale = _Scale(math.nan, math.nan)
     low, high, p_lower, p_upper = (math.nan,) * 4
-    if se == 0.0:
+    if scale.se == 0.0:
         low = high = p_lower = p_upper = 0.0
-    elif se > 0.0:
-        half = quantile(1.0 - alpha, df) * se
-        low, high = scale(gap - half), scale(gap + half)
-        p_lower, p_upper = upper_tail((gap + edge) / se, df), upper_tail((edge - gap) / se, df)
+    elif scale.se > 0.0:
+        t = quantile(1.0 - alpha, df)
+        low, high = scale.limit(t), scale.limit(-t)
+        p_lower = upper_tail(scale.statistic(-margin), df)
+        p_upper = upper_tail(-scale.statistic(margin), df)
     p_value = max(p_lower, p_upper) if two_sided else (p_upper if loss else p_lower)
     # a true difference of 0: both tests must reject together for equivalence
     reach = quantile((1.0 + _POWER) / 2.0 if two_sided else _POWER, math.inf)
-    smallest = scale((quantile(1.0 - alpha, math.inf) + reach) * se)
+    smallest = scale.difference((quantile(1.0 - alpha, math.inf) + reach) * scale.se)
     return Equivalence(
         question="equivalence" if two_sided else "non-inferiority",
         shown=p_value < alpha,
@@ -173,7 +173,7 @@ def _test(
         p_upper=p_upper,
         smallest_margin=smallest,
         n=comparison.n,
-        n_required=math.ceil(comparison.n * (smallest / margin) ** 2) if se > 0 else math.nan,
+        n_required=math.ceil(comparison.n * (smallest / margin) ** 2) if scale.se > 0 else math.nan,
         alpha=alpha,
         lower_is_better=loss,
         status=comparison.status,
@@ -182,17 +182,60 @@ def _test(
     )
 
 
-def _gap_and_error(
-    comparison: Comparison | LossComparison,
-) -> tuple[float, float, float | None]:
-    """Difference and SE on the scale of the test; the mean z when that scale is Fisher z."""
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """A difference where it is tested: as it is, or between Fisher z around a centre.
+
+    A margin of correlations is another distance of z around another centre, and the centre is an
+    estimate too: its variance and its covariance with the gap belong to the error of the test.
+    """
+
+    gap: float
+    se: float
+    centre: float | None = None  # mean of both z; None for losses
+    spread: float = 0.0  # variance of the centre
+    lean: float = 0.0  # its covariance with the gap
+
+    def difference(self, gap: float) -> float:
+        """Return what a gap means in the unit of the margin."""
+        return gap if self.centre is None else from_z_difference(gap, self.centre)
+
+    def statistic(self, difference: float) -> float:
+        """Return how many standard errors the gap lies above a true difference."""
+        if self.centre is None:
+            return (self.gap - difference) / self.se
+        edge = to_z_difference(difference, self.centre)
+        # the edge moves by so much with the centre: it keeps tanh(c + e/2) - tanh(c - e/2)
+        above, below = (1.0 / math.cosh(self.centre + way * edge / 2.0) ** 2 for way in (1, -1))
+        slope = -2.0 * (above - below) / (above + below)
+        variance = self.se**2 - 2.0 * slope * self.lean + slope**2 * self.spread
+        return (self.gap - edge) / math.sqrt(variance)
+
+    def limit(self, t: float) -> float:
+        """Return the true difference above which the gap lies ``t`` standard errors."""
+        if self.centre is None:
+            return self.gap - t * self.se
+        ends = -_WIDEST, _WIDEST
+        if self.statistic(ends[0]) <= t:
+            return ends[0]
+        if self.statistic(ends[1]) >= t:
+            return ends[1]
+        return float(brentq(lambda d: self.statistic(d) - t, *ends, xtol=1e-12))
+
+
+def _scale(comparison: Comparison | LossComparison) -> _Scale:
     if isinstance(comparison, LossComparison):
-        return comparison.difference, comparison.se, None
+        return _Scale(comparison.difference, comparison.se)
     if math.isnan(comparison.low_z):
-        return comparison.difference_z, math.nan, 0.0
-    half_gap = comparison.difference_z / 2.0
+        return _Scale(comparison.difference_z, math.nan)
+    gap, se = comparison.difference_z, comparison.se_z
     # the mean of both z; estimates of +-1 were clipped, so recover it from the finite one
+    centre = 0.0
     for estimate, sign in ((comparison.estimate_a, -1.0), (comparison.estimate_b, 1.0)):
         if abs(estimate) < 1.0:
-            return comparison.difference_z, comparison.se_z, math.atanh(estimate) + sign * half_gap
-    return comparison.difference_z, comparison.se_z, 0.0
+            centre = math.atanh(estimate) + sign * gap / 2.0
+            break
+    a, b = comparison.variance_a, comparison.variance_b
+    if math.isnan(a) or math.isnan(b):  # given correlations
+        return _Scale(gap, se, centre)
+    return _Scale(gap, se, centre, max(0.0, (2.0 * (a + b) - se**2) / 4.0), (a - b) / 2.0)

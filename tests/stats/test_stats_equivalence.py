@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from aqabench.errors import UsageError
@@ -17,6 +18,7 @@ from aqabench.stats import (
     compare_mean_loss,
     compare_spearman,
     non_inferiority,
+    spearman,
     tost,
 )
 from aqabench.stats._wald import from_z_difference, to_z_difference
@@ -60,8 +62,30 @@ def test_shown_exactly_when_the_limit_is_inside(margin):
         one, two = non_inferiority(comparison, margin), tost(comparison, margin)
         assert one.shown == (one.low > -margin)
         assert two.shown == (two.low > -margin and two.high < margin)
-        ninety = compare_spearman(*_sample(seed=seed), level=0.9)
-        assert (one.low, one.high) == pytest.approx((ninety.low, ninety.high))
+
+
+def test_limits_of_given_correlations_are_those_of_the_ninety_percent_interval():
+    result = non_inferiority(compare_correlations(0.8, 0.77, 0.9, 100, "steiger"), 0.05)
+    ninety = compare_correlations(0.8, 0.77, 0.9, 100, "steiger", level=0.9)
+    assert (result.low, result.high) == pytest.approx((ninety.low, ninety.high))
+
+
+@pytest.mark.parametrize("margin", [0.06, 0.2])
+def test_the_margin_is_tested_with_the_error_of_both_correlations(margin):
+    """The whole of ``z_a - z_b + edge(margin, (z_a + z_b) / 2)`` is left out one by one again."""
+    y, a, b = _sample(n=200, noise=(0.8, 0.2))
+    every = np.arange(y.size)
+
+    def tested(rows):
+        z_a, z_b = (math.atanh(spearman(y[rows], p[rows])) for p in (a, b))
+        return z_a - z_b + to_z_difference(margin, (z_a + z_b) / 2)
+
+    left = np.array([tested(every != i) for i in every])
+    error = math.sqrt((y.size - 1) / y.size * ((left - left.mean()) ** 2).sum())
+    expected = stats.t.sf(tested(every) / error, y.size - 1)
+    result = non_inferiority(compare_spearman(y, a, b), margin)
+    assert 0.001 < expected < 0.999
+    assert result.p_value == pytest.approx(expected, rel=0.02)
 
 
 def test_a_margin_that_is_too_small_says_so():
