@@ -342,8 +342,7 @@ find more, they also find where there is nothing.
 ## "As good as" where it is not true, %
 
 The same pairs: the worse method is worse by exactly the margin of 0.06, so that `non_inferiority`
-should say "as good as" in 5 %; in all it does in {pooled(shown)}. Its margin is moved to Fisher's
-z around the mean of both correlations, whose own uncertainty is left out: a little too liberal.
+should say "as good as" in 5 %; in all it does in {pooled(shown)}.
 `tost` must also show that the method isn't better.
 
 {table(good)}
