@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -44,6 +45,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 fine, 1 failed runs or data, 2 usage, 130 Ctrl-C."""
+    _open_streams()
     try:
         done: Any = cli.main(arguments, prog_name="aqabench", standalone_mode=False)
         sys.exit(done if isinstance(done, int) else 0)
@@ -62,3 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
         # the reader of our output (head, less) has gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _open_streams() -> None:
+    """Replace streams that we were started without, so that no file or pipe gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("w" if number else "r")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -51,6 +52,40 @@ def available_bytes() -> int:
         return min(free, int(limit.read_text()) - int(used.read_text()))
     except (OSError, ValueError):  # no such file, or "max"
         return free
+
+
+def available_cores(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Return the processors that this process may keep busy: its own, within its groups' quotas.
+
+    Args:
+        groups: where control groups are mounted, of version 2 or 1.
+        own: says which group of them this process is in.
+    """
+    mine = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if mine else os.cpu_count() or 1
+    for line in _lines(own):
+        _, kinds, path = line.split(":", 2)
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        group = Path(path)
+        # a quota of any group above counts; in a container only some of them can be seen
+        for part in (group, *group.parents):
+            folder = groups / kinds / part.relative_to("/")
+            quota = _lines(folder / "cpu.cfs_quota_us") + _lines(folder / "cpu.cfs_period_us")
+            words = quota or [word for line in _lines(folder / "cpu.max") for word in line.split()]
+            match words:
+                case [share, period] if share.isdigit() and int(period):
+                    cores = min(cores, -(-int(share) // int(period)))
+    return max(1, cores)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 POWER = Path("/sys/class/powercap")

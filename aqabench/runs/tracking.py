@@ -39,6 +39,8 @@ FOLDER = ".trackers"
 """Where they write, below the store; names with a dot are no runs."""
 EVERY = 2.0
 """Seconds between two reports of the loss."""
+PATIENCE = 30
+"""Seconds that a run waits for MLflow: for its lock, and for an answer of a server."""
 AT_ONCE = 500
 """Numbers that are handed over together; MLflow takes a thousand."""
 
@@ -234,15 +236,36 @@ def _mlflow(spec: RunSpec, folder: Path) -> GeneralTracker:
 
     folder.mkdir(parents=True, exist_ok=True)
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        mlflow.set_tracking_uri(_sqlite_uri(folder / "mlflow.db"))
+    # by itself it asks a server that is silent for a quarter of an hour, while the run waits
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     tracker = MLflowTracker(
         spec.question.protocol.name,
         logging_dir=str(folder / "mlflow-artifacts"),
         run_name=spec.label,
     )
-    with FileLock(folder / "mlflow.lock"):  # two that begin at once both make the tables
+    with FileLock(folder / "mlflow.lock", PATIENCE):  # two that begin at once both make the tables
         tracker.start()
     return tracker
+
+
+def _sqlite_uri(path: Path) -> str:
+    """Return the address of a data base; what must be quoted depends on SQLAlchemy's version.
+
+    Raises:
+        UsageError: it has none.
+    """
+    from sqlalchemy import URL, make_url
+
+    quoted = URL.create("sqlite", database=str(path)).render_as_string()
+    for uri in (f"sqlite:///{path}", quoted):
+        if make_url(uri).database == str(path):
+            return uri
+    raise UsageError(
+        f"SQLAlchemy has no address for {path}, because of a letter such as '?'. Type: pip install "
+        "'sqlalchemy>=2.1', or set MLFLOW_TRACKING_URI."
+    )
 
 
 _MAKERS: dict[str, Callable[[RunSpec, Path], GeneralTracker]] = {

@@ -274,7 +274,8 @@ def test_a_clock_that_jumps_stops_nothing(
     any_display.run_started(plan[1], 2, 4)
     for jump in (0, 1e9, -2e9, 1e9, EVERY + 1, 0):
         clock(jump)
-        any_display.run_progress(plan[1], Step(3, 60, 1))
+        for step in (Step(0, 60, 0), Step(0, 0, 0, {}), Step(3, 60, 1)):
+            any_display.run_progress(plan[1], step)
     everything(any_display, plan)
     clock(-1e6)
     any_display.run_ended(plan[1], record(plan[1]), False)

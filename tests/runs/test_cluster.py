@@ -7,8 +7,11 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +21,12 @@ import pytest
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'aqabench[cluster]'")
 
-from aqabench.errors import StoreError, UsageError
+from aqabench.errors import AqabenchError, StoreError, UsageError
 from aqabench.runs.claim import claim
-from aqabench.runs.executors import cluster
+from aqabench.runs.executors import cluster, slurm
 from aqabench.runs.executors.background import Background
 from aqabench.runs.executors.cluster import execute_queued
 from aqabench.runs.executors.ledger import Ledger
-from aqabench.runs.executors.local import execute_processes
 from aqabench.runs.executors.parcel import Ear, Parcel
 from aqabench.runs.executors.profile import ClusterProfile
 from aqabench.runs.executors.queues import Place, Standing, log_of
@@ -108,9 +110,10 @@ class Paper:
             if place[0] in names and id_ not in self.over and word
         }
 
-    def cancel(self, ids: Sequence[str]) -> None:
+    def cancel(self, ids: Sequence[str]) -> str:
         self.cancelled += ids
         self.over.update(ids)
+        return ""
 
     def how_to_end(self, folders: Collection[Path]) -> str:
         return "tear it up"
@@ -378,6 +381,24 @@ def test_a_queue_that_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list((tmp_path / "runs" / ".jobs").rglob("runs.json"))
 
 
+@pytest.mark.usefixtures("_quick")
+def test_what_is_queued_stays_known_when_the_rest_cannot_be_handed_over(tmp_path: Path) -> None:
+    class Failing(Paper):
+        def submit(self, folder: Path, parcels: Sequence[Parcel], shares: int) -> list[str]:
+            if self.handed:
+                raise AqabenchError("nobody knows")
+            return super().submit(folder, parcels, shares)
+
+    jobs, said = small_jobs(tmp_path / "runs", ["constant"], seeds=range(2)), []
+    with pytest.raises(AqabenchError, match=r"^nobody knows$"):
+        watch(jobs, Failing(nothing, most=2), said)
+    assert said == [
+        "2 runs are in the queue or at work and go on without this command; the same command "
+        "watches them again, and begins the other 2. To end them: tear it up"
+    ]
+    assert len(list((tmp_path / "runs" / ".jobs").rglob("runs.json"))) == 2
+
+
 def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
     jobs = small_jobs(tmp_path / "runs", ["constant"])
     ledger = ledger_of(jobs)
@@ -396,10 +417,10 @@ def in_background(jobs: Sequence[Job], room: int, heard: Heard | None = None) ->
     return execute_queued(jobs, Background(room, 1), ledger, heard or Heard(), lambda _: None)
 
 
-def test_records_are_those_of_the_processes_that_end_with_the_command(tmp_path: Path) -> None:
+def test_records_are_those_of_runs_in_this_process(tmp_path: Path) -> None:
     found, files = [], []
     for name, do in (
-        ("processes", lambda jobs: execute_processes(jobs, 2, Heard())),
+        ("here", lambda jobs: watch(jobs, Paper())[0]),
         ("background", lambda jobs: in_background(jobs, 2)),
     ):
         jobs = small_jobs(tmp_path / name, ["late-fusion"], classes=["TES"])
@@ -427,6 +448,21 @@ def test_records_are_those_of_the_processes_that_end_with_the_command(tmp_path: 
     ]
 
 
+def test_how_to_end_them_names_these_runs_and_no_others(tmp_path: Path) -> None:
+    folders = [tmp_path / f"aqabench-{uuid.uuid4().hex[:12]}" for _ in range(3)]
+    code = "import time; time.sleep(60)"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(f)]) for f in folders]
+    try:
+        subprocess.run(shlex.split(Background(1, 1).how_to_end(folders[:2])), check=True)
+        assert [p.wait(30) for p in processes[:2]] == [-signal.SIGKILL] * 2
+        assert processes[2].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_is_a_failed_row_with_its_last_words(tmp_path: Path) -> None:
     fit = """
 print("the last words of", me)
@@ -454,7 +490,9 @@ def test_ctrl_c_and_the_end_of_the_terminal_do_not_reach_the_runs(tmp_path: Path
     assert process.returncode == 130, err
     words = " ".join(err.split())
     assert "2 runs are in the queue or at work and go on without this command" in words
-    assert f"To end them: pkill -KILL -f {shlex.quote(str(command.store))}" in words
+    names = sorted(p.parent.name for p in (command.store / ".jobs").rglob("runs.json"))
+    assert f"To end them: pkill -KILL -f '{'|'.join(names)}'" in words
+    assert "and begins the other 1" in words
     assert "type the same command again to go on" in words
     os.killpg(process.pid, signal.SIGHUP)
     assert all(psutil.pid_exists(pid) for pid in command.pids)
@@ -463,13 +501,8 @@ def test_ctrl_c_and_the_end_of_the_terminal_do_not_reach_the_runs(tmp_path: Path
     assert command.begun == {f"TES {seed}": 1 for seed in range(3)}
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(moment, marks=[] if moment == "half way" else [pytest.mark.slow])
-        for moment in MOMENTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_whenever_the_command_is_killed_no_run_is_done_twice(tmp_path: Path, moment: str) -> None:
     command = make_command(tmp_path, "--executor", "background", "--jobs", "2", seeds=2)
     command.killed(MOMENTS[moment].format(kind="background", queue="Background"))
@@ -566,6 +599,53 @@ def test_a_refusal_in_slurms_own_words(
                        r"specified\. .*'sinfo'.* type the same command again\.$"):  # fmt: skip
         execute_queued(jobs, queue, ledger_of(jobs), Heard(), lambda _: None)
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_sbatch_that_never_answers_is_ended_and_what_it_left_is_cancelled_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slurm, "SILENCE", 0.5)
+    programs(tmp_path / "bin", monkeypatch, sbatch="sleep 60; true")
+    jobs, said = small_jobs(tmp_path / "runs", ["constant"]), []
+    queue = Slurm.reach(ClusterProfile(), 1)
+    before = time.monotonic()
+    with pytest.raises(
+        AqabenchError,
+        match=r"^sbatch gave no answer in .*, so nobody knows "
+        r"whether .*\. Try 'sinfo'; .* type the same command again: ",
+    ) as hung:
+        execute_queued(jobs, queue, ledger_of(jobs), Heard(), said.append)
+    assert not isinstance(hung.value, UsageError)
+    assert time.monotonic() - before < 20
+    (written,) = (tmp_path / "runs" / ".jobs").rglob("runs.json")
+    # Slurm has taken them all the same, and then does not let go of them
+    rows = [f"{written.parent.name}|7|{n}|PENDING|0|None|" for n in range(2)]
+    programs(
+        tmp_path / "bin", monkeypatch, squeue=f"echo '{rows[0]}'; echo '{rows[1]}'",
+        scancel="echo 'scancel: error: Access/permission denied' >&2; exit 1",
+        sbatch="echo 'sbatch: error: no' >&2; exit 1",
+    )  # fmt: skip
+    monkeypatch.setattr(slurm, "SILENCE", 60.0)
+    with pytest.raises(UsageError, match="Slurm did not take the runs: no"):
+        execute_queued(jobs, queue, ledger_of(jobs), Heard(), said.append)
+    assert said == [
+        "2 jobs have nothing to do, because their command ended early, and could not be cancelled "
+        "(Access/permission denied; to end them: scancel 7_0 7_1)"
+    ]
+    assert written.exists()
+
+
+def test_programs_that_hang_are_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slurm, "SILENCE", 0.2)
+    scripts = dict.fromkeys(("scontrol", "squeue", "scancel"), "exec sleep 60")
+    programs(tmp_path / "bin", monkeypatch, **scripts)
+    with pytest.raises(UsageError, match="Slurm does not answer: scontrol gave no answer in"):
+        Slurm.reach(ClusterProfile(), 1)
+    queue = Slurm(ClusterProfile(), 1, 4)
+    assert queue.standings([tmp_path / "aqabench-1"]) is None
+    assert queue.cancel(["8"]) == "scancel gave no answer in 0 s; to end them: scancel 8"
 
 
 def test_what_squeue_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

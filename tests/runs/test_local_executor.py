@@ -338,7 +338,7 @@ def test_the_same_numbers_whatever_the_number_of_jobs(tmp_path: Path) -> None:
 
 
 def test_jobs_and_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(local, "available_cores", lambda: 8)
     monkeypatch.setattr(local, "available_bytes", lambda: 100 * 2**30)
     assert [usual_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setattr(local, "available_bytes", lambda: 5 * 2**30)

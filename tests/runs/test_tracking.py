@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,14 +59,14 @@ def _run(spec: RunSpec, store: Path, *track: str) -> RunRecord:
 class Flaky:
     """A tracker that breaks at a word of it."""
 
-    def __init__(self, breaks_at: str) -> None:
-        self.breaks_at = breaks_at
+    def __init__(self, breaks_at: str, after: int = 0) -> None:
+        self.breaks_at, self.after = breaks_at, after
         self.heard: list[str] = []
         self.numbers: dict[int, dict[str, float]] = {}
 
     def _hear(self, word: str) -> None:
         self.heard.append(word)
-        if word == self.breaks_at:
+        if word == self.breaks_at and self.heard.count(word) > self.after:
             raise OSError("the server is gone")
 
     def store_init_configuration(self, values: dict[str, Any]) -> None:
@@ -143,6 +145,65 @@ def test_a_tracker_that_fails_costs_its_log_and_not_the_run(
     ]
     assert files[0] == files[1]
     assert files[2] == files[3]
+
+
+def test_a_disk_that_is_full_at_step_30_is_said_once_and_asked_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    flaky, other = Flaky("numbers", after=29), Flaky("")
+    for name, tracker in (("wandb", flaky), ("mlflow", other)):
+        monkeypatch.setitem(tracking._MAKERS, name, lambda *_, tracker=tracker: tracker)
+    monkeypatch.setattr(tracking, "EVERY", 0.0)
+    names = ("wandb", "mlflow")
+    with caplog.at_level(logging.WARNING), tracking.Tracking(names, _spec(), tmp_path) as watching:
+        for step in range(1, 61):
+            watching.report(Progress(step, 60, 1, {"task": 1.0}))
+    assert len(caplog.records) == 1
+    assert flaky.heard == ["settings"] + ["numbers"] * 30
+    assert (max(flaky.numbers), max(other.numbers), other.heard[-1]) == (29, 60, "finish")
+
+
+@pytest.mark.trackers
+@_needs("mlflow")
+def test_an_mlflow_that_is_locked_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    from filelock import FileLock
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    (tmp_path / FOLDER).mkdir()
+    with (
+        caplog.at_level(logging.WARNING),
+        FileLock(tmp_path / FOLDER / "mlflow.lock"),
+        tracking.Tracking(("mlflow",), _spec(), tmp_path),
+    ):
+        pass
+    assert any("--track mlflow has ended" in r.getMessage() for r in caplog.records)
+
+
+@pytest.mark.trackers
+@_needs("mlflow")
+def test_a_server_that_is_silent_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    import mlflow
+
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, "")  # so that it is put back to what it was
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(tracking, "PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])  # as in a new process
+        before = time.monotonic()
+        with (
+            caplog.at_level(logging.WARNING),
+            tracking.Tracking(("mlflow",), _spec(), tmp_path) as watching,
+        ):
+            watching.report(Progress(1, 1, 1, {"task": 1.0}))
+    assert time.monotonic() - before < 30
+    assert sum("--track mlflow has ended" in r.getMessage() for r in caplog.records) == 1
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -265,13 +326,22 @@ def test_wandb_keeps_it_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.trackers
 @_needs("mlflow")
-def test_mlflow_keeps_it_in_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["plain", "a b#c%41d", "e?f"])
+def test_mlflow_keeps_it_in_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    import sqlalchemy
     from mlflow.tracking import MlflowClient
 
-    spec = _spec()
+    if "?" in name and sqlalchemy.__version__ < "2.1":
+        with pytest.raises(UsageError, match=r"pip install 'sqlalchemy>=2\.1'"):
+            tracking._sqlite_uri(tmp_path / name)
+        return
+    spec, tmp_path = _spec(), tmp_path / name
     record = _run(spec, tmp_path, "mlflow")
-    client = MlflowClient(f"sqlite:///{tmp_path / FOLDER / 'mlflow.db'}")
+    assert (tmp_path / FOLDER / "mlflow.db").is_file()
+    client = MlflowClient(tracking._sqlite_uri(tmp_path / FOLDER / "mlflow.db"))
     (experiment,) = client.search_experiments(filter_string="name = 'fisv-missing'")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "gdlt TES seed 0"

@@ -63,17 +63,18 @@ class Background:
                     found[wanted[words[-1]], 0] = Standing(str(process.pid), "RUNNING")
         return found
 
-    def cancel(self, ids: Sequence[str]) -> None:
+    def cancel(self, ids: Sequence[str]) -> str:
         """Kill the processes that see to runs, and the runs."""
         for pid in ids:
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(int(pid))
                 for one in (process, *process.children(recursive=True)):
                     one.kill()
+        return ""
 
     def how_to_end(self, folders: Collection[Path]) -> str:
-        """Name what all of them have in their command lines."""
-        return f"pkill -KILL -f {shlex.quote(os.path.commonpath(folders))}"
+        """Name what they have in their command lines, and runs of other commands have not."""
+        return f"pkill -KILL -f {shlex.quote('|'.join(sorted(f.name for f in folders)))}"
 
 
 @contextlib.contextmanager

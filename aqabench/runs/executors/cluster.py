@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from aqabench.disk import replace_file, storing
+from aqabench.errors import UsageError
 from aqabench.runs.claim import claimed
 from aqabench.runs.executors.ledger import Ledger, Submission
 from aqabench.runs.executors.parcel import Ear, Parcel
@@ -224,7 +225,12 @@ def _find_queued(
     if found:
         watch.say(f"{found} runs are in the queue since an earlier command")
     if unsent:
-        watch.queue.cancel(unsent)
+        refused = watch.queue.cancel(unsent)
+        if refused:
+            watch.say(
+                f"{len(unsent)} jobs have nothing to do, because their command ended early, and "
+                f"could not be cancelled ({refused})"
+            )
 
 
 def _submit(watch: _Watch, jobs: Sequence[Job], shares: int) -> None:
@@ -235,8 +241,14 @@ def _submit(watch: _Watch, jobs: Sequence[Job], shares: int) -> None:
         parcels = [Parcel(job, ledger.signs(submission, job.spec.key)) for job in jobs]
         try:
             ids = watch.queue.submit(ledger.folder(submission), parcels, shares)
-        except Exception:
-            ledger.drop(submission)
+        except Exception as error:
+            for run in runs:
+                del watch.on[run.job.spec.key]
+                watch.waiting[run.job.spec.key] = run.job
+            if isinstance(error, UsageError):  # else the queue may have them
+                ledger.drop(submission)
+            if watch.on:
+                watch.say(_left_behind(watch))
             raise
         for run, id_ in zip(runs, ids, strict=True):
             run.id = id_
@@ -333,9 +345,10 @@ def _left_behind(watch: _Watch) -> str:
     folders = {watch.ledger.folder(run.submission) for run in watch.on.values()}
     if not folders:
         return "No run is in the queue."
+    rest = f", and begins the other {len(watch.waiting)}" if watch.waiting else ""
     return (
         f"{len(watch.on)} runs are in the queue or at work and go on without this command; the "
-        f"same command watches them again. To end them: {watch.queue.how_to_end(folders)}"
+        f"same command watches them again{rest}. To end them: {watch.queue.how_to_end(folders)}"
     )
 
 

@@ -26,7 +26,7 @@ import psutil
 from aqabench import errors
 from aqabench.errors import AqabenchError
 from aqabench.runs.claim import claimed
-from aqabench.runs.cost import available_bytes
+from aqabench.runs.cost import available_bytes, available_cores
 from aqabench.runs.executors.queues import environment_of_runs
 from aqabench.runs.executors.worker import SERVER_GONE, nothing, work
 from aqabench.runs.failure import record_failure
@@ -47,8 +47,7 @@ RUN_BYTES = 3 * 2**29
 
 def usual_jobs(threads: int) -> int:
     """Return how many runs of so many threads this machine does at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min((cores or 1) // threads, available_bytes() // RUN_BYTES))
+    return max(1, min(available_cores() // threads, available_bytes() // RUN_BYTES))
 
 
 @dataclass

@@ -109,14 +109,14 @@ class Queue(Protocol):
             shares: number of submissions that the plan is cut into.
 
         Raises:
-            UsageError: they were refused.
+            UsageError: they were refused; after any other error the queue may have them.
         """
 
     def standings(self, folders: Collection[Path]) -> dict[Place, Standing] | None:
         """Return what is known of the jobs of submissions; None if the queue does not answer."""
 
-    def cancel(self, ids: Sequence[str]) -> None:
-        """End jobs."""
+    def cancel(self, ids: Sequence[str]) -> str:
+        """End jobs; return why they may go on, and what to type then, or nothing."""
 
     def how_to_end(self, folders: Collection[Path]) -> str:
         """Return what to type to end what is still on."""
@@ -162,9 +162,8 @@ def environment_of_runs(threads: int) -> dict[str, str]:
 
 def python_there(environment: Sequence[str], threads: int) -> str:
     """Return how Python is started there: libraries read their threads when they are loaded."""
-    allocator = [f"{name}={value}" for name, value in ALLOCATOR.items()]
-    counts = [f"{name}={threads}" for name in THREADS_BY]
-    return shlex.join(["env", *allocator, *environment, *counts, sys.executable])
+    own = [f"{name}={value}" for name, value in environment_of_runs(threads).items()]
+    return shlex.join(["env", *environment, *own, sys.executable])  # options of env come first
 
 
 @contextlib.contextmanager

@@ -12,12 +12,15 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqabench.errors import UsageError
+import psutil
+
+from aqabench.errors import AqabenchError, UsageError
 from aqabench.runs.executors.parcel import Parcel
 from aqabench.runs.executors.profile import ClusterProfile
 from aqabench.runs.executors.queues import Place, Standing, python_there
@@ -79,7 +82,12 @@ class Slurm:
         return cls(profile, threads, int(size[1]) if size else MAX_ARRAY)
 
     def submit(self, folder: Path, parcels: Sequence[Parcel], shares: int) -> list[str]:
-        """Hand over an array of jobs."""
+        """Hand over an array of jobs.
+
+        Raises:
+            UsageError: Slurm has not taken them.
+            AqabenchError: nobody knows whether it has.
+        """
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -109,9 +117,15 @@ class Slurm:
         executor.update_parameters(**asked)
         try:
             # submitit prints what sbatch says before it raises it
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()), _bounded("sbatch") as overdue:
                 return [job.job_id for job in executor.submit_array(parcels)]
         except (FailedJobError, FailedSubmissionError) as error:
+            if overdue:
+                raise AqabenchError(
+                    f"sbatch gave no answer in {SILENCE:.0f} s, so nobody knows whether Slurm has "
+                    "taken the runs. Try 'sinfo'; when that answers, type the same command again: "
+                    "it cancels such jobs and hands the runs over anew."
+                ) from error
             raise UsageError(
                 f"Slurm did not take the runs: {_sentence(str(error))}. Correct the options or the "
                 "profile ('sinfo' shows the partitions and their limits), then type the same "
@@ -143,9 +157,12 @@ class Slurm:
             )
         return found
 
-    def cancel(self, ids: Sequence[str]) -> None:
+    def cancel(self, ids: Sequence[str]) -> str:
         """End jobs."""
-        _ask("scancel", *ids)
+        said = _ask("scancel", *ids)
+        if not isinstance(said, _Silence):
+            return ""
+        return f"{said.words}; to end them: scancel {' '.join(ids)}"
 
     def how_to_end(self, folders: Collection[Path]) -> str:
         """Name the jobs."""
@@ -164,9 +181,37 @@ def _ask(*command: str) -> str | _Silence:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=SILENCE, errors="replace"
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return _Silence(f"{command[0]} gave no answer in {SILENCE:.0f} s")
+    except OSError as error:
         return _Silence(str(error))
     return _Silence(_sentence(done.stderr)) if done.returncode else done.stdout
+
+
+@contextlib.contextmanager
+def _bounded(program: str) -> Iterator[list[str]]:
+    """Kill a program that others start here and wait for, once it counts as not answering.
+
+    Yields:
+        Its name, where that was done.
+    """
+    killed: list[str] = []
+
+    def kill() -> None:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if any(Path(word).name == program for word in child.cmdline()):
+                    killed.append(program)
+                    for one in (child, *child.children(recursive=True)):
+                        one.kill()
+
+    timer = threading.Timer(SILENCE, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield killed
+    finally:
+        timer.cancel()
 
 
 def _sentence(words: str) -> str:
