@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 
 from aqabench.board.mixing import rerun
@@ -15,8 +15,10 @@ from aqabench.protocol.folds import fold_names
 from aqabench.protocol.library import Asked
 from aqabench.protocol.schema import BUDGETS
 from aqabench.runs.archive import origin_members
+from aqabench.runs.record import RunRecord
+from aqabench.runs.store import RunStore
 
-__all__ = ["Cell", "origins", "require_whole"]
+__all__ = ["Cell", "Heavy", "origins", "packed_weights", "require_whole"]
 
 Cell = tuple[str, int, int | None]
 """Class, seed and fold of a run."""
@@ -89,6 +91,53 @@ def origins(
         source = (entry.path.name, entry.path.read_bytes())
         found |= origin_members(condition.protocol, record.method, card.encode(), source)
     return found
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """What is decided on weights.
+
+    Attributes:
+        packed: are they handed in?
+        bytes: that they take.
+        remark: what there is to say if they are not.
+    """
+
+    packed: bool
+    bytes: int = 0
+    remark: str = ""
+
+
+def packed_weights(store: RunStore, records: Sequence[RunRecord], wanted: bool | None) -> Heavy:
+    """Decide whether weights are handed in with runs.
+
+    Args:
+        store: where the runs are.
+        records: of the runs.
+        wanted: by whoever submits; None for: if every run has them.
+
+    Raises:
+        UsageError: they are wanted, and some runs have none.
+    """
+    if wanted is False:
+        return Heavy(False)
+    found = [path for record in records if (path := store.weights_file(record)) is not None]
+    if len(found) == len(records):
+        return Heavy(True, sum(path.stat().st_size for path in found))
+    lacking = len(records) - len(found)
+    how = (
+        "Weights are kept by 'aqabench run --keep-weights'; runs that are stored without them are "
+        "done again in a store of their own: --store FOLDER"
+    )
+    if wanted:
+        raise UsageError(
+            f"{lacking} of {len(records)} runs have no weights. {how}. Or leave --weights away."
+        )
+    if not found:
+        return Heavy(False)
+    return Heavy(
+        False, remark=f"No weights are in it: {lacking} of {len(records)} runs have none. {how}"
+    )
 
 
 def _words(cell: Cell, failed: bool) -> str:

@@ -29,6 +29,7 @@ def carry_out(
     track: tuple[str, ...],
     progress: str,
     console: Console,
+    weights: bool = False,
 ) -> Outcome:
     """Do what is not stored, each run in a process of its own, here or elsewhere."""
     from aqabench.protocol.load import dump
@@ -48,5 +49,5 @@ def carry_out(
     with display_for(progress, console, plan) as display:
         display.say("preparing the data")
         source.load()  # what is simulated is kept for the processes
-        jobs = jobs_of(plan, source.load, registry, store, threads, track)
+        jobs = jobs_of(plan, source.load, registry, store, threads, track, weights)
         return executor(jobs, display, display.say)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aqabench.method.card import Setting
     from aqabench.method.registry import Registry
     from aqabench.runs.plan import Question, RunSpec
+    from aqabench.runs.store import RunStore
     from aqabench.train.numerics import Numerics
 
 
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
     help="Settings that 'aqabench search' has chosen for one of the methods; a row of their own. "
     "May be repeated.",
 )
+@click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="Keep what is learned beside each record, of every epoch that a rule chooses, so that "
+    "'aqabench verify --weights' can predict again. Changes no number.",
+)
 @watching_options
 @compute_options
 @executor_options
@@ -66,6 +73,7 @@ def command(
     seeds: int | None,
     settings: tuple[str, ...],
     params_files: tuple[Path, ...],
+    keep_weights: bool,
     threads: int,
     device: str,
     precision: str,
@@ -103,12 +111,34 @@ def command(
     plan = _plan(question, registry, methods, given, params_files, chosen, classes, numerics)
     store = RunStore(store_folder) if store_folder else RunStore.default()
     console.print(source.remark, highlight=False)
-    outcome = carry_out(plan, source, registry, store, executor, threads, track, progress, console)
+    before = _without_weights(plan, store) if keep_weights else ""
+    console.print(before, highlight=False, soft_wrap=True, end="")
+    outcome = carry_out(
+        plan, source, registry, store, executor, threads, track, progress, console, keep_weights
+    )
+    if keep_weights and (after := _without_weights(plan, store)) != before:
+        # another command, which did not keep them, was doing some of these runs
+        console.print(after, highlight=False, soft_wrap=True, end="")
     condition = condition_of(outcome.records[0])
     board = build(asked, condition, by_condition(outcome.records)[condition], store)
     print_board(board, console)
     console.print(f"Stored in {store.root / asked.protocol.name}", highlight=False, soft_wrap=True)
     return 1 if outcome.failed else 0
+
+
+def _without_weights(plan: Sequence[RunSpec], store: RunStore) -> str:
+    """Say which runs are not done again although they are stored without weights; or nothing."""
+    from aqabench.runs.resume import finished
+
+    stored = [record for spec in plan if (record := finished(spec, store)) is not None]
+    lacking = [record for record in stored if store.weights_file(record) is None]
+    if not lacking:
+        return ""
+    return (
+        f"Stored without weights: {len(lacking):,} of {len(plan):,} runs, which stay as they are, "
+        "because only training again gives weights. To do so, type the same command with another "
+        "store: --store FOLDER\n"
+    )
 
 
 def _plan(

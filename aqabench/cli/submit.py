@@ -30,6 +30,12 @@ from aqabench.errors import StoreError, UsageError
     metavar="FILE.zip",
     help="Default: METHOD-PROTOCOL-DATA-BUDGET.zip.",
 )
+@click.option(
+    "--weights/--no-weights",
+    default=None,
+    help="Pack what the methods have learned, for 'aqabench verify --weights'. Default: if it is "
+    "kept with every run.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @store_option
 def command(
@@ -39,6 +45,7 @@ def command(
     data: str | None,
     budget: str | None,
     output: Path | None,
+    weights: bool | None,
     overwrite: bool,
     store_folder: Path | None,
 ) -> int:
@@ -51,7 +58,7 @@ def command(
     Exit code: 0 fine, 1 a number does not follow, 2 wrong usage or runs are missing.
     """
     from aqabench.board.choose import Wanted, comparable
-    from aqabench.board.submission import origins, require_whole
+    from aqabench.board.submission import origins, packed_weights, require_whole
     from aqabench.cli.runs.words import runs, size
     from aqabench.method.registry import discover
     from aqabench.runs.exchange import export_runs
@@ -85,6 +92,7 @@ def command(
                 f"The run {record.key} of {record.row} {problems[0]}, so it is not handed in. "
                 f"Look at it: aqabench runs show {record.key}"
             )
+    heavy = packed_weights(store, records, weights)
     name = "+".join(dict.fromkeys(record.method for record in records))
     file = output or Path(
         f"{name}-{condition.protocol}-{condition.data_kind}-{condition.budget}.zip"
@@ -93,14 +101,18 @@ def command(
         raise UsageError(f"There is a file {file} already. Choose another --output, or --overwrite")
     keys = {record.key for record in records}
     chosen = [s for s in store.summaries(condition.protocol).summaries if s.key in keys]
-    done = export_runs(store, chosen, file, members)
+    done = export_runs(store, chosen, file, members, weights=heavy.packed)
     for place, reason in done.left_out:
         raise StoreError(f"{place} cannot be handed in: {reason}. Delete {file}.")
-    click.echo(f"Packed {runs(done.runs)}, {size(done.bytes)}: {file}")
+    share = f" ({size(heavy.bytes)} of it weights)" if heavy.packed else ""
+    click.echo(f"Packed {runs(done.runs)}, {size(done.bytes)}{share}: {file}")
+    if heavy.remark:
+        click.echo(heavy.remark)
     if condition.data_kind == "real":
+        more = ", and weights, in which some methods keep training samples" if heavy.packed else ""
         click.echo(
             "It holds the judges' scores of the validation and test videos of "
-            f"{asked.dataset.title}: give it only to whom the licence of the data allows."
+            f"{asked.dataset.title}{more}: give it only to whom the licence of the data allows."
         )
     click.echo(f"To check it as its reader will: aqabench verify {shlex.quote(str(file))}")
     return 0

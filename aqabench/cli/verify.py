@@ -1,4 +1,7 @@
-"""``aqabench verify``: do numbers follow from predictions, and predictions from the method?"""
+"""``aqabench verify``: do numbers follow from predictions, and predictions from the method?
+
+What predicting again takes is in :mod:`aqabench.cli.predicting`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from aqabench.cli.options import plugins_option
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aqabench.board.folder import RecordsFolder, StoredRuns
     from aqabench.runs.audit import Finding
@@ -28,6 +31,11 @@ SHOWN = 10
 @click.command("verify")
 @click.argument("place", type=click.Path(path_type=Path), metavar="FILE.zip|FOLDER")
 @plugins_option
+@click.option(
+    "--weights",
+    is_flag=True,
+    help="Also predict again with the weights of every run, and compare predictions.",
+)
 @click.option("--retrain", is_flag=True, help="Also train one run again and compare predictions.")
 @click.option(
     "--draw",
@@ -49,6 +57,7 @@ SHOWN = 10
 def command(
     place: Path,
     plugins: tuple[Path, ...],
+    weights: bool,
     retrain: bool,
     draw: int,
     write: bool,
@@ -58,14 +67,15 @@ def command(
 
     A folder is one of records, as leaderboards/ ships them, or a store. Every number is recomputed
     from predictions; videos, scores and masks are compared with the data where they are installed;
-    boards that lie in the folder are rendered again and compared. Code in FILE.zip is never run:
-    --retrain takes methods that are installed, or that you name with --plugin.
+    boards that lie in the folder are rendered again and compared. Where weights were kept,
+    --weights makes all predictions anew. Code in FILE.zip is never run: --weights and --retrain
+    take methods that are installed, or that you name with --plugin.
 
     Exit code: 0 all is well, 1 something is not, 2 wrong usage.
     """
     from aqabench.board.folder import RecordsFolder, StoredRuns
     from aqabench.board.release import outdated_files
-    from aqabench.cli.runs.words import plain, runs
+    from aqabench.cli.runs.words import named, plain, runs
     from aqabench.runs.store import RunStore
 
     def say(text: str) -> None:
@@ -91,10 +101,7 @@ def command(
             if remark:
                 say(remark)
         problems += [
-            f"{one.record.row} {one.record.class_name} seed {one.record.seed} ({one.record.key}) "
-            f"{problem}"
-            for one in findings
-            for problem in one.problems
+            f"{named(one.record)} {problem}" for one in findings for problem in one.problems
         ]
         good = [one for one in findings if not one.problems]
         lacking = len(kept.lacking)
@@ -103,6 +110,7 @@ def command(
         if not place.is_dir():
             for remark in _sources(place, findings, plugins):
                 say(remark)
+        problems += _weighed(kept, good, plugins, place, weights, say)
         again = None
         if retrain and good:
             again = _retrained(kept, good, plugins, draw)
@@ -197,6 +205,35 @@ def _sources(path: Path, findings: Sequence[Finding], plugins: Sequence[Path]) -
         identity = one.record.identity
         digests[f"{identity['protocol']}/{one.record.method}"].add(identity["source_digest"])
     return list(source_remarks(path, digests, discover(plugins)))
+
+
+def _weighed(
+    kept: RecordsFolder | StoredRuns,
+    good: Sequence[Finding],
+    plugins: Sequence[Path],
+    place: Path,
+    wanted: bool,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Predict again with weights where that is wanted; return what is wrong.
+
+    Otherwise say how it is done, if there are weights.
+    """
+    from aqabench.cli.predicting import predicted_again, weights_of
+    from aqabench.cli.runs.words import runs
+
+    if wanted and good:
+        said, problems = predicted_again(kept, good, plugins)
+        say(said)
+        return problems
+    there = sum(weights_of(kept, one.record) is not None for one in good)
+    if there and not wanted:
+        extra = "".join(f" --plugin {shlex.quote(str(path))}" for path in plugins)
+        say(
+            f"Weights are kept with {there:,} of {runs(len(good))}, but predictions were not made "
+            f"again. To do so: aqabench verify {shlex.quote(str(place))}{extra} --weights"
+        )
+    return []
 
 
 def _retrained(

@@ -27,17 +27,22 @@ from aqabench.disk import storing
 from aqabench.errors import StoreError
 from aqabench.runs.places import RECORD
 from aqabench.runs.store import METRICS, PREDICTIONS, PROTOCOL
+from aqabench.runs.weights import LIMIT, WEIGHTS
 
 MEBI = 2**20
-LIMITS = {RECORD: 4 * MEBI, METRICS: 16 * MEBI, PREDICTIONS: 16 * MEBI, PROTOCOL: MEBI}
+LIMITS = {
+    RECORD: 4 * MEBI, METRICS: 16 * MEBI, PREDICTIONS: 16 * MEBI, WEIGHTS: LIMIT, PROTOCOL: MEBI,
+}  # fmt: skip
 """Bytes that a file of each kind may have."""
 MOST_RUNS = 200_000
 MOST_READ = 64 * MEBI
 """Bytes that are read at once; the list of members is, so this limits their number."""
+PIECE = 4 * MEBI
+"""Bytes of a member that are read at once."""
 _NAME = r"[^./\\:\x00-\x1f\x7f-\x9f][^/\\:\x00-\x1f\x7f-\x9f]{0,127}"
 _RUN = re.compile(
     rf"(?P<place>{_NAME}/{_NAME}/[0-9a-f]{{16}})/"
-    rf"(?P<file>{'|'.join(map(re.escape, (RECORD, METRICS, PREDICTIONS)))})"
+    rf"(?P<file>{'|'.join(map(re.escape, (RECORD, METRICS, PREDICTIONS, WEIGHTS)))})"
 )
 _PROTOCOL = re.compile(rf"(?P<name>{_NAME})/{re.escape(PROTOCOL)}")
 _CARD, _SOURCE = "card.json", "source"
@@ -85,7 +90,11 @@ class RunArchive:
         """
         try:
             with self._zip.open(member) as file:
-                content = file.read(member.file_size + 1)
+                left, pieces = member.file_size + 1, []
+                while left and (piece := file.read(min(left, PIECE))):
+                    pieces.append(piece)
+                    left -= len(piece)
+                content = b"".join(pieces)
         except _BROKEN as error:
             raise _refused(
                 self.path, f"'{_shown(member.filename)}' is damaged ({error})"
@@ -131,7 +140,7 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
                     info = zipfile.ZipInfo(name)  # dated 1980, so that equal runs are equal bytes
                     info.external_attr = (stat.S_IFREG | 0o644) << 16
                     info.create_system = 3
-                    packed = name.endswith(".gz")
+                    packed = name.endswith((".gz", WEIGHTS))  # nothing would be gained
                     info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
                     archive.writestr(info, content)
             with temporary.open("rb") as file:

@@ -35,6 +35,7 @@ from aqabench.runs.store import (
     RunStore,
 )
 from aqabench.runs.vetting import RefusedError, check_run
+from aqabench.runs.weights import WEIGHTS, is_whole
 
 SPARE = 64 * MEBI
 """Bytes that an import leaves free on the disk."""
@@ -71,6 +72,7 @@ def export_runs(
     summaries: Iterable[Summary],
     path: Path,
     origins: Mapping[str, bytes] = MappingProxyType({}),
+    weights: bool = True,
 ) -> Exported:
     """Write runs and their protocols into a zip.
 
@@ -79,6 +81,7 @@ def export_runs(
         summaries: which.
         path: of the file; one that is there is replaced.
         origins: what else says where runs are from; see :func:`archive.origin_members`.
+        weights: are the weights taken along, of runs that have them?
 
     Raises:
         StoreError: the file cannot be written.
@@ -92,7 +95,7 @@ def export_runs(
                 yield f"{name}/{PROTOCOL}", store.protocol_file(name).read_bytes()
         yield from sorted(origins.items())
         for place in places:
-            files = _files(store.root / place)
+            files = _files(store.root / place, weights)
             problem = _not_exported(place, files)
             if problem:
                 left_out.append((place, problem))
@@ -193,7 +196,8 @@ def _bring_run(store: RunStore, place: str, files: Mapping[str, bytes]) -> bool:
         protocol, method, key = place.split("/")
         store.discard_torn(protocol, method, key)
         with storing(folder):
-            for name in (PREDICTIONS, METRICS, RECORD):  # the record last: then it is complete
+            # the record last: then it is complete
+            for name in (PREDICTIONS, METRICS, WEIGHTS, RECORD):
                 if name in files:
                     replace_file(folder / name, files[name])
             for name in (CHECKPOINT, LOG):  # of a run cut off here, which need not go on
@@ -202,7 +206,7 @@ def _bring_run(store: RunStore, place: str, files: Mapping[str, bytes]) -> bool:
 
 
 def _is_here(store: RunStore, place: str, files: Mapping[str, bytes]) -> bool:
-    """Is this very run stored?
+    """Is this very run stored?  With or without weights: what is here stays as it is.
 
     Raises:
         RefusedError: one with other content is, or the folder is elsewhere.
@@ -212,8 +216,8 @@ def _is_here(store: RunStore, place: str, files: Mapping[str, bytes]) -> bool:
         raise RefusedError("would lie behind a link")
     if not (folder / RECORD).is_file():
         return False
-    here = _files(folder)
-    if here == dict(files):
+    here = _files(folder, weights=False)
+    if here == {name: content for name, content in files.items() if name != WEIGHTS}:
         return True
     if from_json(here[RECORD]).get("status") == "failed":
         raise RefusedError(
@@ -225,13 +229,14 @@ def _is_here(store: RunStore, place: str, files: Mapping[str, bytes]) -> bool:
     )
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    """Return the files of a run that are exchanged, all of one state of it."""
+def _files(folder: Path, weights: bool) -> dict[str, bytes]:
+    """Return the files of a run that are exchanged, all of one state of it; no torn weights."""
+    taken = (RECORD, METRICS, PREDICTIONS)
     found: dict[str, bytes] = {}
     before, now = None, stamp(f"{folder}/{RECORD}")
     while before != now:  # a run that had failed may be done again meanwhile
         found = {}
-        for name in (RECORD, METRICS, PREDICTIONS):
+        for name in (*taken, WEIGHTS) if weights and is_whole(folder / WEIGHTS) else taken:
             with suppress(FileNotFoundError):
                 found[name] = (folder / name).read_bytes()
         before, now = now, stamp(f"{folder}/{RECORD}")

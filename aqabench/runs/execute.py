@@ -17,12 +17,13 @@ import torch
 
 from aqabench.data.features import FeatureSet
 from aqabench.errors import AqabenchError, StoreError
-from aqabench.method.base import FitContext, Progress, Task
+from aqabench.method.base import FitContext, Method, Progress, Task
 from aqabench.method.registry import Registry
 from aqabench.protocol.scenarios import (
     all_subsets,
     compared_scenarios,
 )
+from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.claim import claim
 from aqabench.runs.cost import EnergyMeter, Stopwatch, peak_memory_bytes
 from aqabench.runs.env import environment
@@ -32,11 +33,12 @@ from aqabench.runs.parts import hidden_shares, make_parts, mask_digest, training
 from aqabench.runs.plan import RunSpec
 from aqabench.runs.record import Cost, RunRecord
 from aqabench.runs.resume import Outcome, finished
+from aqabench.runs.states import KeptStates, pack, require_states
 from aqabench.runs.store import CHECKPOINT, RunStore, prediction_frame
 from aqabench.runs.tracking import Tracking
 from aqabench.train.checkpoint import Checkpoint
 from aqabench.train.device import Compute, computing, place
-from aqabench.train.evaluate import Looks, Part
+from aqabench.train.evaluate import Looks, Part, Selected
 from aqabench.train.inference import inference_cost
 
 
@@ -79,6 +81,7 @@ def do_run(
     store: RunStore,
     listener: Listener,
     track: Sequence[str] = (),
+    weights: bool = False,
 ) -> tuple[RunRecord, bool]:
     """Train and score one run and store it, unless another process has just done so.
 
@@ -89,6 +92,7 @@ def do_run(
         store: where the record goes.
         listener: told of every step.
         track: experiment trackers that watch it.
+        weights: is what it learns kept beside its record?  Changes no number.
 
     Returns:
         Its record, and whether it was stored by somebody else meanwhile.
@@ -103,7 +107,7 @@ def do_run(
         if stored is not None:
             return stored, True
         store.discard_torn(protocol.name, spec.method, spec.key)
-        return _run(spec, data, registry, store, listener, track), False
+        return _run(spec, data, registry, store, listener, track, weights), False
 
 
 def _run(
@@ -113,6 +117,7 @@ def _run(
     store: RunStore,
     listener: Listener,
     track: Sequence[str],
+    weights: bool,
 ) -> RunRecord:
     protocol = spec.question.protocol
     card = registry.get(spec.method).card
@@ -147,7 +152,9 @@ def _run(
             Tracking(track, spec, store.root) as tracking,
         ):
             common["environment"] |= compute.facts()
-            looks, cost, balance = _fit(spec, parts, registry, store, listener, compute, tracking)
+            looks, states, cost, balance = _fit(
+                spec, parts, registry, store, listener, compute, tracking, weights
+            )
             tracking.cost(cost)
     except StoreError:
         raise
@@ -166,7 +173,8 @@ def _run(
         cost=cost,
         **common,
     )
-    store.write(record, _predictions(looks, parts), looks.curve)
+    frame = predictions_of(looks.selected, parts)
+    store.write(record, frame, looks.curve, pack(states.states) if states else None)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
@@ -179,30 +187,20 @@ def _fit(
     listener: Listener,
     compute: Compute,
     tracking: Tracking,
-) -> tuple[Looks, Cost, float | None]:
-    dataset, budget = spec.question.dataset, spec.question.budget
+    weights: bool,
+) -> tuple[Looks, KeptStates | None, Cost, float | None]:
+    budget = spec.question.budget
     parts = place(parts, compute.device)
-    train = parts["train"].split
-    task = Task(
-        dataset=dataset.name,
-        class_name=spec.class_name,
-        modalities=train.widths,
-        symbols={m.name: m.symbol for m in dataset.modalities},
-        clip_length=dataset.clip_length,
-        stride=budget.stride,
-    )
-    method = registry.load(spec.method)(task, spec.settings)
-    looks = Looks(
-        method,
-        {name: part for name, part in parts.items() if name != "train"},
-        compared_scenarios(spec.question.protocol, dataset),
-    )
+    method, looks = method_of(spec, parts, registry)
+    states = KeptStates(method, looks) if weights else None
     looking = Stopwatch()
 
     def look(epoch: int) -> None:
         seen = len(looks.curve)
         with looking.running():
             looks(epoch)
+        if states:
+            states.looked()
         tracking.looked(epoch, looks.curve[seen:])
         listener.run_looked(spec, epoch, looks.compared_by)
 
@@ -212,11 +210,17 @@ def _fit(
         tracking.report(progress)
         listener.run_progress(spec, progress)
 
+    def beside() -> float:
+        return tracking.seconds + (states.watch.total if states else 0.0)
+
     def outside() -> dict[str, Any]:
-        seconds = {"fitting": fitting.total - tracking.seconds, "looking": looking.total}
-        return {"looks": looks.state(), **seconds}
+        seconds = {"fitting": fitting.total - beside(), "looking": looking.total}
+        kept = {"weights": dict(states.states)} if states else {}
+        return {"looks": looks.state(), **seconds, **kept}
 
     def restore(state: dict[str, Any]) -> None:
+        if states:
+            states.restore(require_states(state))
         looks.restore(state["looks"])
         fitting.seconds, looking.seconds = state["fitting"], state["looking"]
 
@@ -232,18 +236,20 @@ def _fit(
     )
     energy = EnergyMeter()
     with fitting.running():
-        method.fit(train, context)
+        method.fit(parts["train"].split, context)
     # the counters know nothing of a graphics card
     joules = energy.joules() if compute.device.type == "cpu" else None
     flops, milliseconds = {}, {}
     if "test" in parts:
         each = inference_cost(
-            method, looks.batches("test")[0], all_subsets(spec.question.protocol, dataset)
+            method,
+            looks.batches("test")[0],
+            all_subsets(spec.question.protocol, spec.question.dataset),
         )
         flops, milliseconds = dict(each.flops), dict(each.milliseconds)
     cost = Cost(
         parameters=method.parameters(),
-        fit_seconds=fitting.total - looking.total - tracking.seconds,
+        fit_seconds=fitting.total - looking.total - beside(),
         look_seconds=looking.total,
         peak_memory_bytes=peak_memory_bytes(),
         device=str(compute.device),
@@ -253,12 +259,41 @@ def _fit(
         milliseconds=milliseconds,
         energy_joules=joules,
     )
-    return looks, cost, context.learning_index
+    return looks, states, cost, context.learning_index
 
 
-def _predictions(looks: Looks, parts: Mapping[str, Part]) -> pd.DataFrame:
+def method_of(spec: RunSpec, parts: Mapping[str, Part], registry: Registry) -> tuple[Method, Looks]:
+    """Return the untrained method of a run, and what will look at it.
+
+    Args:
+        spec: the run.
+        parts: its parts, from :func:`aqabench.runs.parts.make_parts`.
+        registry: where the method comes from.
+    """
+    dataset = spec.question.dataset
+    task = Task(
+        dataset=dataset.name,
+        class_name=spec.class_name,
+        modalities=parts["train"].split.widths,
+        symbols={m.name: m.symbol for m in dataset.modalities},
+        clip_length=dataset.clip_length,
+        stride=spec.question.budget.stride,
+    )
+    method = registry.load(spec.method)(task, spec.settings)
+    looks = Looks(
+        method,
+        {name: part for name, part in parts.items() if name != "train"},
+        compared_scenarios(spec.question.protocol, dataset),
+    )
+    return method, looks
+
+
+def predictions_of(
+    selected: Mapping[SelectionRule, Selected], parts: Mapping[str, Part]
+) -> pd.DataFrame:
+    """Return what each rule kept, in the store's columns."""
     frames = []
-    for rule, kept in looks.selected.items():
+    for rule, kept in selected.items():
         for name, predictions in kept.predictions.items():
             part = parts[name]
             scores = np.asarray(part.split.points)

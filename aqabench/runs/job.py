@@ -34,6 +34,7 @@ class Job:
         threads: of torch.
         home: the folder of everything aqabench keeps.
         track: experiment trackers that watch it.
+        weights: is what it learns kept beside its record?
     """
 
     spec: RunSpec
@@ -44,6 +45,7 @@ class Job:
     threads: int
     home: Path
     track: tuple[str, ...] = ()
+    weights: bool = False
 
     @property
     def folder(self) -> Path:
@@ -59,11 +61,12 @@ def jobs_of(
     store: RunStore,
     threads: int,
     track: tuple[str, ...] = (),
+    weights: bool = False,
 ) -> list[Job]:
     """Return a job for each run of a plan."""
     root = RunStore(store.root.absolute())
     return [
-        Job(spec, number, load, registry, root, threads, home().absolute(), track)
+        Job(spec, number, load, registry, root, threads, home().absolute(), track, weights)
         for number, spec in enumerate(plan, 1)
     ]
 
@@ -83,4 +86,6 @@ def run_job(job: Job, listener: Listener) -> bool:
     from aqabench.runs.execute import do_run
 
     torch.set_num_threads(job.threads)
-    return do_run(job.spec, job.load(), job.registry, job.store, listener, job.track)[1]
+    return do_run(job.spec, job.load(), job.registry, job.store, listener, job.track, job.weights)[
+        1
+    ]

@@ -23,7 +23,7 @@ from aqabench.runs.places import RECORD, stamp
 from aqabench.runs.store import CHECKPOINT, RunStore
 
 LEFTOVER = re.compile(
-    r"\.(record\.json|predictions\.csv\.gz|metrics\.jsonl|protocol\.yaml|index\.sqlite)"
+    r"\.(record\.json|predictions\.csv\.gz|metrics\.jsonl|weights\.pt|protocol\.yaml|index\.sqlite)"
     r"\.[0-9a-f]{32}|\.probe-[0-9a-f]{32}"
 )
 """Names under which files are written before they are renamed into place."""

@@ -1,9 +1,9 @@
 """The store: one directory per run, readable without aqabench, never half a run.
 
-``<root>/<protocol>/<method>/<key>/`` holds ``predictions.csv.gz``, ``metrics.jsonl`` and, written
-last by renaming it into place, ``record.json``: where that file is, the run is complete.  Many
-records are read by way of the index (:mod:`aqabench.runs.index`), which changes nothing but the
-time it takes.
+``<root>/<protocol>/<method>/<key>/`` holds ``predictions.csv.gz``, ``metrics.jsonl``, if they are
+kept ``weights.pt`` and, written last by renaming it into place, ``record.json``: where that file
+is, the run is complete.  Many records are read by way of the index (:mod:`aqabench.runs.index`),
+which changes nothing but the time it takes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from aqabench.errors import StoreError
 from aqabench.runs.index import Entry, Found, RunIndex, Summary, summary_of
 from aqabench.runs.places import RECORD, places, protocols
 from aqabench.runs.record import RunRecord
+from aqabench.runs.weights import WEIGHTS, is_whole
 
 if TYPE_CHECKING:  # pandas takes longer to import than listing a store
     import numpy as np
@@ -64,6 +65,7 @@ class RunStore:
         record: RunRecord,
         predictions: pd.DataFrame | None,
         curve: Iterable[Mapping[str, Any]],
+        weights: bytes | None = None,
     ) -> Path:
         """Keep a run; its record comes last.
 
@@ -72,6 +74,7 @@ class RunStore:
             predictions: columns rule, part, scenario, sample_id, score, prediction (judge
                 points); None for a failed run.
             curve: one line per look.
+            weights: content of the file of weights; None where none are kept.
 
         Raises:
             StoreError: the disk is full or may not be written; nothing stored before is touched.
@@ -84,6 +87,8 @@ class RunStore:
                 replace_file(target / PREDICTIONS, _gzipped(text))
             lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in curve)
             replace_file(target / METRICS, lines.encode())
+            if weights is not None:
+                replace_file(target / WEIGHTS, weights)
             replace_file(target / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
         return target
 
@@ -145,6 +150,12 @@ class RunStore:
         folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
         lines = (folder / METRICS).read_text().splitlines()
         return [json.loads(line) for line in lines]
+
+    def weights_file(self, record: RunRecord) -> Path | None:
+        """Return where the weights of a finished run are; None where none are, or torn ones."""
+        folder = self.directory(str(record.identity["protocol"]), record.method, record.key)
+        path = folder / WEIGHTS
+        return path if record.status == "finished" and is_whole(path) else None
 
     def _parsed(self, entry: Entry) -> RunRecord:
         try:

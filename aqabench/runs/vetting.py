@@ -21,6 +21,7 @@ from aqabench.runs.index import summary_of
 from aqabench.runs.places import RECORD
 from aqabench.runs.record import FORMAT, RunRecord, identity_key
 from aqabench.runs.store import METRICS, PREDICTIONS, read_predictions
+from aqabench.runs.weights import WEIGHTS, problem_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,10 @@ def check_run(place: str, files: Mapping[str, bytes], scratch: Path) -> RunRecor
         raise RefusedError("is finished but lacks its predictions or its curve")
     if not finished and PREDICTIONS in files:
         raise RefusedError("has failed but comes with predictions")
+    if not finished and WEIGHTS in files:
+        raise RefusedError("has failed but comes with weights")
+    if WEIGHTS in files and (problem := problem_of(files[WEIGHTS])):
+        raise RefusedError(problem)
     _check_curve(files.get(METRICS, b""))
     if finished:
         _check_packed(files[PREDICTIONS])

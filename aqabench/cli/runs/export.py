@@ -23,8 +23,8 @@ SHOWN = 10
 def command(file: Path, filters: Filters, overwrite: bool, store_folder: Path | None) -> int:
     """Write runs into FILE, a zip that 'aqabench runs import' reads.
 
-    Of each run its record, predictions and curve, and the protocols they belong to. Equal runs give
-    equal bytes. Logs, checkpoints and mask tables stay.
+    Of each run its record, predictions, curve and, if they are kept, weights, and the protocols
+    they belong to. Equal runs give equal bytes. Logs, checkpoints and mask tables stay.
 
     Exit code: 0 fine, 1 a run was left out, 2 wrong usage or nothing to export.
     """

@@ -30,7 +30,10 @@ def command(key: str, store_folder: Path | None) -> None:
     store = open_store(store_folder)
     place = place_of(store, key)
     record = store.find(*place.split("/"))
-    lines = _torn(store, place) if record is None else _lines(record)
+    if record is None:
+        lines = _torn(store, place)
+    else:
+        lines = [*_lines(record), ("weights", _weights(store, record))]
     console = Console()
     print_lines(console, [(name, _plain(said)) for name, said in lines])
 
@@ -84,6 +87,17 @@ def _lines(record: RunRecord) -> Lines:
         ("cost", _cost(record.cost)),
         ("environment", [f"{name} {value}" for name, value in record.environment.items()]),
     ]
+
+
+def _weights(store: RunStore, record: RunRecord) -> str:
+    """Say whether weights are kept, of which rules, and what they take."""
+    from aqabench.runs.weights import WEIGHTS
+
+    path = store.weights_file(record)
+    if path is not None:
+        return f"kept, {size(path.stat().st_size)}: {WEIGHTS}"
+    folder = store.directory(str(record.identity["protocol"]), record.method, record.key)
+    return f"{WEIGHTS} is torn and counts as none" if (folder / WEIGHTS).exists() else "not kept"
 
 
 def _tuned(record: RunRecord) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aqabench.runs.record import RunRecord
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -36,6 +40,11 @@ def seconds(count: float) -> str:
     if count < 120:
         return f"{count:.1f} s"
     return f"{count / 60:.1f} min" if count < 7200 else f"{count / 3600:.1f} h"
+
+
+def named(record: RunRecord) -> str:
+    """Return the name of a run: row, class, seed and key."""
+    return f"{record.row} {record.class_name} seed {record.seed} ({record.key})"
 
 
 def runs(count: int) -> str:
