@@ -14,7 +14,8 @@ RUN = (
 )
 
 
-@pytest.mark.parametrize("closed", [">&-", pytest.param("<&- 2>&-", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "<&- 2>&-"])
 def test_runs_are_done_without_streams(tmp_path: Path, closed: str) -> None:
     environment = {**os.environ, "AQABENCH_HOME": str(tmp_path / "home")}
     command = f"exec {sys.executable} {RUN} {closed}"

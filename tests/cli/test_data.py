@@ -204,7 +204,7 @@ def test_the_guide_makes_a_benchmark_of_ones_own_data(
     protocol.write_text(guide.split("<!-- protocol -->\n```yaml\n")[1].split("```")[0])
     assert len(protocol.read_text().splitlines()) <= 12, "a dozen lines"
     chosen = ("-p", protocol, "--budget", "quick", "--threads", 1)
-    said = aqabench("run", "-m", "ridge", "-m", "mcmoe", *chosen)
+    said = aqabench("run", "-m", "ridge", "-m", "modality-dropout", *chosen)
     assert said.code == 0, said.words
     assert "real left-hand, right-hand, voice, text features (tidy release)" in said.words
     assert "2 of 4" in said.words

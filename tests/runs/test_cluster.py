@@ -12,13 +12,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'aqabench[cluster]'")
 
@@ -40,13 +39,6 @@ from aqabench.runs.resume import Outcome
 from aqabench.runs.store import METRICS, PREDICTIONS
 from tests.runs.queued import MOMENTS, make_command, messages
 from tests.runs.sweeps import Heard, plugin_file, small_jobs, wait_for
-
-
-@pytest.fixture(autouse=True)
-def _settings_of_torch() -> Iterator[None]:
-    """Put back what belongs to a process: some runs share one here, in threads."""
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(autouse=True)

@@ -92,12 +92,19 @@ def test_the_shared_loop_trains_exactly_what_has_an_optimizer() -> None:
 # --- the process ----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def _fresh() -> None:
+    """Tests in which runs share this process, in threads, may leave it as a run wants it."""
+    torch.use_deterministic_algorithms(False)
+
+
 def test_an_operation_that_cannot_be_deterministic_refuses_to_run() -> None:
     twice = torch.tensor([1, 1])
     with computing(USUAL), pytest.raises(RuntimeError, match="deterministic"):
         torch.zeros(4).put_(twice, torch.tensor([1.0, 2.0]))
 
 
+@pytest.mark.usefixtures("_fresh")
 def test_everything_is_as_it_was_and_runs_do_not_disturb_each_other() -> None:
     environment, stream = dict(os.environ), torch.get_rng_state()
     for chosen in (BFLOAT16, USUAL, BFLOAT16):
@@ -113,6 +120,7 @@ def test_everything_is_as_it_was_and_runs_do_not_disturb_each_other() -> None:
     assert torch.equal(torch.get_rng_state(), stream)
 
 
+@pytest.mark.usefixtures("_fresh")
 def test_a_failing_run_leaves_nothing_behind() -> None:
     with pytest.raises(ZeroDivisionError), computing(BFLOAT16):
         _ = 1 / 0
