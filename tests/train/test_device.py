@@ -96,6 +96,8 @@ def test_the_shared_loop_trains_exactly_what_has_an_optimizer() -> None:
 def _fresh() -> None:
     """Tests in which runs share this process, in threads, may leave it as a run wants it."""
     torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def test_an_operation_that_cannot_be_deterministic_refuses_to_run() -> None:
