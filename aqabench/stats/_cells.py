@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from aqabench.errors import DataError
 from aqabench.stats._checks import MIN_SE, FloatArray, undefined_reason, vectors
 from aqabench.stats._kernel import jackknife_rho, mid_ranks, rho_limit, to_z
 from aqabench.stats._results import Flag, Reason
+from aqabench.stats._wald import SampleVariance, jackknife_variance, seed_excess
 
 __all__ = [
     "Cell",
@@ -75,7 +77,7 @@ class Test:
     flags: tuple[Flag, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class CellTable:
     """One method's cells, aligned, with the jackknife of their average.
 
@@ -98,6 +100,21 @@ class CellTable:
     replicates: FloatArray
     reason: Reason
     flags: tuple[Flag, ...]
+
+    @cached_property
+    def left_out(self) -> FloatArray:
+        """The mean over seeds without video i (n,)."""
+        return np.asarray(self.replicates.mean(axis=0))
+
+    @cached_property
+    def samples(self) -> SampleVariance:
+        """Variance of the mean over seeds that comes from the videos."""
+        return jackknife_variance(self.left_out, self.components)
+
+    @cached_property
+    def seed_excess(self) -> float:
+        """Variance of the mean over seeds beyond what :attr:`samples` already contains."""
+        return seed_excess(self.z, self.replicates, self.components)
 
     @property
     def n(self) -> int:

@@ -33,7 +33,7 @@ def contributions(table: CellTable) -> FloatArray:
 
     Source: pseudo-values, Tukey (1958).
     """
-    left = table.replicates.mean(axis=0)  # (n,)
+    left = table.left_out  # (n,)
     at = table.components
     part = np.zeros(int(at.max()) + 1)
     for test in table.tests:

@@ -23,6 +23,7 @@ __all__ = [
     "perfect_variance",
     "quantile",
     "satterthwaite",
+    "seed_excess",
     "to_z_difference",
     "two_sided_p",
     "wald_comparison",
@@ -79,6 +80,23 @@ def jackknife_variance(
         total = 0.0
     df = satterthwaite(list(zip(parts, sizes[several] - 1, strict=True)))
     return SampleVariance(total, df, dropped)
+
+
+def seed_excess(z: FloatArray, replicates: FloatArray, components: npt.NDArray[np.intp]) -> float:
+    """Variance of the seed mean beyond what the samples' jackknife already contains.
+
+    Args:
+        z: average of each seed (seeds,).
+        replicates: the same without each video (seeds, n).
+        components: of the videos (n,).
+    """
+    n_seeds = len(z)
+    if n_seeds < 2:
+        return 0.0
+    each = [jackknife_variance(row, components).variance for row in replicates]
+    mean = jackknife_variance(replicates.mean(axis=0), components).variance
+    inside = n_seeds / (n_seeds - 1) * (float(np.mean(each)) - mean)
+    return max(0.0, float(z.var(ddof=1)) - inside) / n_seeds
 
 
 def satterthwaite(parts: list[tuple[float, float]]) -> float:

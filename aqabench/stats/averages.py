@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from aqabench.errors import DataError
 from aqabench.stats._cells import CellInput, CellTable, check_same_tests, mean_overlap, prepare
-from aqabench.stats._checks import MIN_TEST, SAME, SMALL, FloatArray, choose, fraction
+from aqabench.stats._checks import MIN_TEST, SAME, SMALL, choose, fraction
 from aqabench.stats._linear import swap_linear
 from aqabench.stats._permutation import swap_average
 from aqabench.stats._results import Comparison, Flag, Interval, Reason, Status
@@ -27,6 +26,7 @@ from aqabench.stats._wald import (
     jackknife_variance,
     perfect_variance,
     satterthwaite,
+    seed_excess,
     wald_comparison,
     wald_interval,
 )
@@ -88,7 +88,7 @@ def average_ci(
     base = replace(base, estimate=math.tanh(z), z=z, seed_sd=seed_sd)
     if table.smallest < MIN_TEST:
         return replace(base, reason=Reason.TOO_FEW)
-    samples = jackknife_variance(table.replicates.mean(axis=0), table.components)
+    samples = table.samples
     base = replace(base, dropped=samples.dropped)
     if math.isnan(samples.variance):
         return replace(base, reason=Reason.UNDEFINED_RESAMPLES)
@@ -96,7 +96,7 @@ def average_ci(
     if variance <= 0.0:
         variance = perfect_variance(table.smallest)
         base = replace(base, flags=(*base.flags, Flag.ANALYTIC_SE))
-    excess = _seed_excess(table.z, table.replicates, table.components, seed_term)
+    excess = _seed_spread(table, seed_term)
     base = replace(base, variance_samples=variance, variance_seeds=excess)
     df = satterthwaite([(variance, samples.df), (excess, len(table.seeds) - 1)])
     return wald_interval(base, z, math.sqrt(variance + excess), df)
@@ -252,8 +252,7 @@ def compare_tables(
         difference_z=z_a - z_b,
         r_ab=mean_overlap(a, b),
     )
-    own = a.replicates.mean(axis=0), b.replicates.mean(axis=0)
-    paired = own[0] - own[1]  # (n,)
+    paired = a.left_out - b.left_out  # (n,)
     if z_a == z_b and not paired.any():
         return replace(base, p_value=1.0, status=Status.IDENTICAL_RANKINGS)
     if base.r_ab > SAME:
@@ -271,16 +270,12 @@ def compare_tables(
     parts = _seed_parts(a, b, seed_term, same_runs)
     seeds = sum(excess for excess, _ in parts)
     df = satterthwaite([(variance, samples.df), *parts])
-    each = [
-        jackknife_variance(left_out, table.components).variance + _seed_spread(table, seed_term)
-        for left_out, table in zip(own, (a, b), strict=True)
-    ]
     base = replace(
         base,
         variance_samples=variance,
         variance_seeds=seeds,
-        variance_a=each[0],
-        variance_b=each[1],
+        variance_a=a.samples.variance + _seed_spread(a, seed_term),
+        variance_b=b.samples.variance + _seed_spread(b, seed_term),
     )
     return wald_comparison(base, z_a, z_b, math.sqrt(variance + seeds), df)
 
@@ -294,40 +289,19 @@ def _seed_parts(
     if same_runs:
         order = [b.seeds.index(seed) for seed in a.seeds]
         z, replicates = a.z - b.z[order], a.replicates - b.replicates[order]
-        return [(_seed_excess(z, replicates, a.components, seed_term), len(a.seeds) - 1)]
+        return [(seed_excess(z, replicates, a.components), len(a.seeds) - 1)]
     return [(_seed_spread(t, seed_term), len(t.seeds) - 1) for t in (a, b)]
 
 
 def _seed_spread(table: CellTable, seed_term: str | None) -> float:
-    """Excess variance of a table's own seeds; 0 where networks are fixed."""
-    if seed_term is None:
+    """Variance that a table's own seeds add; 0 where networks are fixed."""
+    if seed_term is None or len(table.seeds) < 2:
         return 0.0
-    return _seed_excess(table.z, table.replicates, table.components, seed_term)
+    if seed_term == "conservative":
+        return float(table.z.var(ddof=1)) / len(table.seeds)
+    return table.seed_excess
 
 
 def _size_flags(table: CellTable) -> tuple[Flag, ...]:
     small = MIN_TEST <= table.smallest < SMALL
     return (Flag.SMALL_N, *table.flags) if small else table.flags
-
-
-def _seed_excess(
-    z: FloatArray, replicates: FloatArray, components: npt.NDArray[np.intp], seed_term: str
-) -> float:
-    """Variance of the seed mean beyond what the samples' jackknife already contains.
-
-    Args:
-        z: average of each seed (seeds,).
-        replicates: the same without each video (seeds, n).
-        components: of the videos (n,).
-        seed_term: ``"components"`` or ``"conservative"``.
-    """
-    n_seeds = len(z)
-    if n_seeds < 2:
-        return 0.0
-    spread = float(z.var(ddof=1))
-    if seed_term == "conservative":
-        return spread / n_seeds
-    each = [jackknife_variance(row, components).variance for row in replicates]
-    mean = jackknife_variance(replicates.mean(axis=0), components).variance
-    inside = n_seeds / (n_seeds - 1) * (float(np.mean(each)) - mean)
-    return max(0.0, spread - inside) / n_seeds
