@@ -180,7 +180,7 @@ def compare_all(
             adjusted=float(p[place[a], place[b]]),
             adjusted_by=by,
             loss=losses[a, b],
-            as_good=None if margin is None else _as_good(result, margin),
+            as_good=None if margin is None else non_inferiority(result.turned, margin),
         )
         for (a, b), result in found.comparisons.items()
     ]
@@ -203,22 +203,6 @@ def _checked(pairs: Sequence[Pair], tables: Mapping[str, CellTable]) -> list[Pai
         else pair
         for pair in pairs
     ]
-
-
-def _as_good(result: Comparison, margin: float) -> Equivalence:
-    """Ask whether B is as good as A."""
-    turned = replace(
-        result,
-        difference=-result.difference,
-        difference_z=-result.difference_z,
-        low_z=-result.high_z,
-        high_z=-result.low_z,
-        estimate_a=result.estimate_b,
-        estimate_b=result.estimate_a,
-        variance_a=result.variance_b,
-        variance_b=result.variance_a,
-    )
-    return non_inferiority(turned, margin)
 
 
 def _tables(board: Leaderboard, columns: Collection[str]) -> dict[str, CellTable]:

@@ -7,7 +7,7 @@ exception from the depths.  This file computes nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -262,6 +262,26 @@ class Comparison:
     def estimate(self) -> float:
         """The same as ``difference``."""
         return self.difference
+
+    @property
+    def turned(self) -> Comparison:
+        """B against A."""
+        return replace(
+            self,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            statistic=-self.statistic,
+            estimate_a=self.estimate_b,
+            estimate_b=self.estimate_a,
+            difference_z=-self.difference_z,
+            low_z=-self.high_z,
+            high_z=-self.low_z,
+            n_seeds_a=self.n_seeds_b,
+            n_seeds_b=self.n_seeds_a,
+            variance_a=self.variance_b,
+            variance_b=self.variance_a,
+        )
 
     @property
     def significant(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -86,6 +87,16 @@ def test_the_margin_is_tested_with_the_error_of_both_correlations(margin):
     result = non_inferiority(compare_spearman(y, a, b), margin)
     assert 0.001 < expected < 0.999
     assert result.p_value == pytest.approx(expected, rel=0.02)
+
+
+def test_turned_is_what_comparing_the_other_way_round_gives():
+    y, a, b = _sample(noise=(0.8, 0.2))
+    there, back = compare_spearman(y, a, b), compare_spearman(y, b, a)
+    for field in fields(there):
+        expected = getattr(back, field.name)
+        found = getattr(there.turned, field.name)
+        close = isinstance(expected, float)
+        assert found == (pytest.approx(expected, nan_ok=True) if close else expected), field.name
 
 
 def test_a_margin_that_is_too_small_says_so():
