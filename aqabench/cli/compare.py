@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import (
-    any_protocol_option,
-    class_option,
-    rule_option,
-    store_option,
-    stored_budget_option,
-    stored_data_option,
-)
+from aqabench.cli.options import rule_option, store_option, stored_runs_options
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +33,7 @@ COSTS = (
 
 @click.command("compare")
 @click.argument("methods", nargs=-1)
-@any_protocol_option
-@stored_data_option
-@stored_budget_option
-@class_option
+@stored_runs_options
 @click.option(
     "--scenario",
     "columns",

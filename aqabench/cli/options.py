@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,9 +75,6 @@ class_option = click.option(
 seeds_option = click.option(
     "--seeds", type=click.IntRange(min=1), help="How many of the protocol's seeds."
 )
-any_protocol_option = click.option(
-    "--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs."
-)
 stored_data_option = click.option(
     "--data", type=click.Choice(["real", "simulated"]), help="Only runs on data of this kind."
 )
@@ -86,6 +84,14 @@ rule_option = click.option(
     type=click.Choice(["val", "last", "oracle"]),
     help="How the epoch is chosen. Default: the protocol's own rule.",
 )
+
+
+def stored_runs_options(function: F) -> F:
+    """Add ``--protocol``, ``--data``, ``--budget`` and ``--class`` of runs that are stored."""
+    protocol = click.option(
+        "--protocol", "-p", type=PROTOCOL, help="Default: every protocol that has runs."
+    )
+    return protocol(stored_data_option(stored_budget_option(class_option(function))))
 
 
 def plugins_option(function: F) -> F:
@@ -98,6 +104,11 @@ def plugins_option(function: F) -> F:
         is_eager=True,
         help="A method file of your own; its methods are known to this command. May be repeated.",
     )(function)
+
+
+def plugin_words(plugins: Iterable[Path]) -> str:
+    """Return ``--plugin FILE`` for each, to be typed again; each begins with a space."""
+    return "".join(f" --plugin {shlex.quote(str(path))}" for path in plugins)
 
 
 def store_option(function: F) -> F:

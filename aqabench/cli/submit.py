@@ -9,6 +9,7 @@ import rich_click as click
 
 from aqabench.cli.options import (
     PROTOCOL,
+    plugin_words,
     plugins_option,
     store_option,
     stored_budget_option,
@@ -81,7 +82,7 @@ def command(
             f"{there}. Choose one with --data and --budget; to see what there is: aqabench board"
         )
     ((asked, condition, groups),) = found
-    extra = "".join(f" --plugin {shlex.quote(str(path))}" for path in plugins)
+    extra = plugin_words(plugins)
     require_whole(asked, condition, groups, extra)
     members = origins(condition, groups, discover(plugins), extra)
     records = [record for group in groups for record in group.finished]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import plugins_option
+from aqabench.cli.options import plugin_words, plugins_option
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _weighed(
         return problems
     there = sum(weights_of(kept, one.record) is not None for one in good)
     if there and not wanted:
-        extra = "".join(f" --plugin {shlex.quote(str(path))}" for path in plugins)
+        extra = plugin_words(plugins)
         say(
             f"Weights are kept with {there:,} of {runs(len(good))}, but predictions were not made "
             f"again. To do so: aqabench verify {shlex.quote(str(place))}{extra} --weights"

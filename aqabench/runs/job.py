@@ -86,6 +86,7 @@ def run_job(job: Job, listener: Listener) -> bool:
     from aqabench.runs.execute import do_run
 
     torch.set_num_threads(job.threads)
-    return do_run(job.spec, job.load(), job.registry, job.store, listener, job.track, job.weights)[
-        1
-    ]
+    _, was_stored = do_run(
+        job.spec, job.load(), job.registry, job.store, listener, job.track, job.weights
+    )
+    return was_stored

@@ -131,14 +131,7 @@ def filter_options(status: bool = True) -> Callable[[F], F]:
             return function(*arguments, filters=filters, **options)
 
         wrapped: Any = gathering
-        for option in (
-            *([_STATUS] if status else []),
-            stored_budget_option,
-            stored_data_option,
-            class_option,
-            _METHOD,
-            _PROTOCOL,
-        ):
+        for option in (*([_STATUS] if status else []), *_FILTERS):
             wrapped = option(wrapped)
         result: F = wrapped
         return result
