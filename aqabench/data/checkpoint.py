@@ -23,17 +23,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aqabench.data._refusal import DAMAGED, RefusalError, shown
 from aqabench.data._regular_file import MAX_FILE_BYTES, open_regular
+from aqabench.data.torch_archive import SAVE_STATE, check_members
 from aqabench.errors import CheckpointError, UnsafeFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["load_checkpoint"]
+__all__ = ["load_checkpoint", "load_plain"]
 
-_SAVE_STATE = (
-    "open it where it was made and save the weights alone: "
-    "torch.save(model.state_dict(), FILE), or safetensors.torch.save_file"
-)
 _GLOBAL_IN_MESSAGE = re.compile(r"\bGLOBAL ([\w.]+) w")
 
 
@@ -59,7 +56,7 @@ def load_checkpoint(
             if Path(path).suffix == ".safetensors":
                 loaded = _load_safetensors(path)
             else:
-                loaded = _load_torch(raw, size)
+                loaded = load_plain(raw, size)
     except RefusalError as refusal:
         raise UnsafeFileError(
             f"{name}: refused, nothing in it was run: {refusal.reason}; {refusal.advice}."
@@ -83,7 +80,16 @@ def _load_safetensors(path: str | os.PathLike[str]) -> object:
         ) from None
 
 
-def _load_torch(raw: BinaryIO | Any, size: int) -> object:
+def load_plain(raw: BinaryIO | Any, size: int) -> object:
+    """Return what ``torch.save`` wrote, made of tensors and plain Python values alone.
+
+    Args:
+        raw: an open file that can be sought in.
+        size: its bytes.
+
+    Raises:
+        RefusalError: it is no such file, or asks for more; nothing of it was run.
+    """
     import torch
 
     _check_archive(raw, size)
@@ -96,32 +102,23 @@ def _load_torch(raw: BinaryIO | Any, size: int) -> object:
     except Exception as error:  # torch raises a dozen types on files it does not understand
         asked = _globals_asked_for(raw, str(error))
         if asked:
-            raise RefusalError(f"it asks for {', '.join(asked)}", _SAVE_STATE) from None
+            raise RefusalError(f"it asks for {', '.join(asked)}", SAVE_STATE) from None
         said = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         reason = shown(said) or type(error).__name__
         raise RefusalError(
-            f"torch cannot read it as plain weights ({reason})", _SAVE_STATE
+            f"torch cannot read it as plain weights ({reason})", SAVE_STATE
         ) from None
 
 
 def _check_archive(raw: BinaryIO, size: int) -> None:
-    """Refuse an archive that is larger unpacked than packed."""
+    """Refuse an archive whose form is not that of ``torch.save``; the old format is none."""
     raw.seek(0)
     if raw.read(2) == b"PK":
         try:
-            members = zipfile.ZipFile(raw).infolist()
+            archive = zipfile.ZipFile(raw)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise RefusalError(f"its archive is damaged ({shown(str(error))})", DAMAGED) from None
-        if any(m.filename.endswith("/constants.pkl") for m in members):
-            raise RefusalError("it is a TorchScript archive, which holds code", _SAVE_STATE)
-        packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
-        if packed:
-            raise RefusalError(
-                f"its member {shown(packed[0])!r} is compressed, which torch.save never does",
-                _SAVE_STATE,
-            )
-        if sum(member.file_size for member in members) > size:
-            raise RefusalError("its members together are larger than the file", DAMAGED)
+        check_members(archive, size)
     raw.seek(0)
 
 
@@ -161,12 +158,12 @@ def _is_state(value: object) -> bool:
 def _entries(loaded: object) -> str:
     """Say where in a training checkpoint the weights may lie."""
     if not isinstance(loaded, Mapping):
-        return f"it holds a {type(loaded).__name__}; {_SAVE_STATE}"
+        return f"it holds a {type(loaded).__name__}; {SAVE_STATE}"
     states = [entry for entry, value in loaded.items() if isinstance(entry, str) and value]
     states = [shown(entry) for entry in states if _is_state(loaded[entry])]
     if states:
         return f"pass key={states[0]!r} (entries with tensors: {', '.join(states[:10])})"
-    return _SAVE_STATE
+    return SAVE_STATE
 
 
 def _checked(tensor: Tensor, entry: str, name: str) -> Tensor:
@@ -181,7 +178,7 @@ def _checked(tensor: Tensor, entry: str, name: str) -> Tensor:
     if not plain:
         raise UnsafeFileError(
             f"{name}: refused: the entry {shown(entry)!r} is no dense tensor of plain values; "
-            f"{_SAVE_STATE}."
+            f"{SAVE_STATE}."
         )
     stored = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > stored:

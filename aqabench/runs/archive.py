@@ -13,16 +13,15 @@ import io
 import os
 import re
 import stat
-import struct
 import uuid
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from aqabench.data.torch_archive import BROKEN_ZIP
 from aqabench.disk import storing
 from aqabench.errors import StoreError
 from aqabench.runs.places import RECORD
@@ -51,11 +50,6 @@ _ORIGIN = re.compile(
     rf"(?P<file>{re.escape(_CARD)}|{_SOURCE}/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,99}}\.py)"
 )
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BROKEN = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError,
-    OverflowError, NotImplementedError, RuntimeError,
-)  # fmt: skip
-"""What the zip library raises on a file that is damaged or forged."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ class RunArchive:
                     pieces.append(piece)
                     left -= len(piece)
                 content = b"".join(pieces)
-        except _BROKEN as error:
+        except BROKEN_ZIP as error:
             raise _refused(
                 self.path, f"'{_shown(member.filename)}' is damaged ({error})"
             ) from error
@@ -116,7 +110,7 @@ def open_archive(path: Path) -> Iterator[RunArchive]:
     with _Frugal(path) as file:
         try:
             archive = zipfile.ZipFile(cast(BinaryIO, file))
-        except _BROKEN as error:
+        except BROKEN_ZIP as error:
             raise _refused(path, f"it cannot be read as a zip file ({error})") from error
         with archive:
             yield RunArchive(path, *_members(path, archive), archive)

@@ -8,13 +8,14 @@ tensors and calls nothing else.
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from aqabench.data.checkpoint import load_plain
+from aqabench.data.torch_archive import RefusalError
 from aqabench.errors import StoreError
 from aqabench.method.base import Method
 from aqabench.protocol.schema import SELECTION_RULES, SelectionRule
@@ -87,13 +88,12 @@ def unpack(content: bytes) -> dict[SelectionRule, State]:
     if problem:
         raise RefusedError(problem)
     try:
-        found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
+        found = load_plain(io.BytesIO(content), len(content))
+    except RefusalError as refusal:
         raise RefusedError(
-            "has weights that hold something else than tensors; nothing of it was run"
-        ) from error
-    except Exception as error:  # whatever a forged file makes torch say
-        raise RefusedError(f"has weights that cannot be read ({type(error).__name__})") from error
+            f"has weights that hold something else than tensors; nothing of it was run: "
+            f"{refusal.reason}"
+        ) from None
     if type(found) is not dict or not set(found) <= set(SELECTION_RULES):
         raise RefusedError("has weights that are not sorted by selection rules")
     for state in found.values():

@@ -8,20 +8,16 @@ run needs no such file, and none that is torn counts as one.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 from pathlib import Path
+
+from aqabench.data.torch_archive import BROKEN_ZIP, RefusalError, check_members
 
 __all__ = ["LIMIT", "WEIGHTS", "is_whole", "problem_of"]
 
 WEIGHTS = "weights.pt"
 LIMIT = 512 * 2**20
 """Bytes that such a file may have to be exchanged."""
-_BROKEN = (
-    zipfile.BadZipFile, struct.error, EOFError, OSError, ValueError, OverflowError,
-    NotImplementedError, RuntimeError,
-)  # fmt: skip
-"""What the zip library raises on a file that is damaged or forged."""
 
 
 def is_whole(path: Path) -> bool:
@@ -29,7 +25,7 @@ def is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return bool(file.infolist())
-    except _BROKEN:
+    except BROKEN_ZIP:
         return False
 
 
@@ -37,12 +33,10 @@ def problem_of(content: bytes) -> str:
     """Return what is wrong with the form of weights, in words that follow the run's name."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            members = file.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                return "has weights that are compressed, which 'aqabench run' never does"
-            if sum(member.file_size for member in members) > len(content):
-                return "has weights that unpack to more than their file holds"
+            check_members(file, len(content))
             damaged = file.testzip()
-    except _BROKEN as error:
+    except RefusalError as refusal:
+        return f"has weights that are refused: {refusal.reason}"
+    except BROKEN_ZIP as error:
         return f"has weights that are torn or no file of weights ({type(error).__name__})"
     return "has weights that are damaged" if damaged is not None else ""
