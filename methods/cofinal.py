@@ -163,6 +163,12 @@ class CoFInAl(SingleStreamMethod):
         return score
 
     @property
+    def batch_matters(self) -> bool:
+        """Padding does, unless it is masked; other samples do in two released forms."""
+        released = self.settings["mix_samples"] or self.settings["argmax_over_batch"]
+        return bool(released or not self.settings["mask_padding"])
+
+    @property
     def _net(self) -> CoFInAlNet:
         return cast(CoFInAlNet, self.net)
 

@@ -207,6 +207,11 @@ class GDLT(SingleStreamMethod):
         net = cast(GDLTNet, self.net)
         return net.loss_terms(video, score, self._keep(valid), cast(float, self.settings["alpha"]))
 
+    @property
+    def batch_matters(self) -> bool:
+        """Padding does, unless it is masked."""
+        return not self.settings["mask_padding"]
+
     def encode(self, modality: str, features: Tensor, valid: Tensor) -> Tensor:
         """Encode the stream, with or without a mask on padding."""
         return super().encode(modality, features, self._keep(valid))

@@ -93,6 +93,8 @@ _DEFECTS = {
     "Q16 padding is data": {"padding_is_data": True},
     "Q18 two hidden streams count twice": {"summed_reconstruction": True},
 }
+_OF_THE_BATCH = ("batch_positions", "zero_sum_absence", "padding_is_data")
+"""Switches by which a score is not its own sample's alone."""
 _REMEDIES = {
     "Q1 positional code by query": {"batch_positions": False, "query_positions": True},
     "Q2 generator knows time": {"constant_generator": False},
@@ -174,6 +176,11 @@ class MCMoE(TorchMethod):
     def fit(self, train: Split, context: FitContext) -> None:
         """Train with the shared loop, without the first sample if that is switched on (Q9)."""
         super().fit(train.without_first() if self.settings["skip_first_sample"] else train, context)
+
+    @property
+    def batch_matters(self) -> bool:
+        """Places in the batch (Q1), its zero sums (Q4) and its padding (Q16) may."""
+        return any(self.settings[name] for name in _OF_THE_BATCH)
 
     def build(self, task: Task) -> nn.Module:
         """Return the untrained network for the widths of the streams."""

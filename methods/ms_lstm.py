@@ -138,6 +138,11 @@ class MSLSTM(SingleStreamMethod):
         branches: Tensor = self._net.summarise(features, self._keep(valid)).branches
         return branches
 
+    @property
+    def batch_matters(self) -> bool:
+        """Padding does, unless it is masked."""
+        return not self.settings["mask_padding"]
+
     def grade(self, memory: Tensor, valid: Tensor) -> Tensor:
         """Score the branches (R, 256)."""
         score: Tensor = self._net.regress(memory)

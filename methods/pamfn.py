@@ -149,6 +149,11 @@ class PAMFN(TorchMethod):
         net: nn.Module = PAMFNNet(widths, Sizes(**sizes))
         return net
 
+    @property
+    def batch_matters(self) -> bool:
+        """Padding does, unless it is masked."""
+        return not self.settings["mask_padding"]
+
     def learn(self, train: Split, context: FitContext) -> None:
         """Train the branches, then the mixed branch."""
         train_in_stages([Stage(self._in_stage(UNIMODAL)), Stage(self)], train, context)

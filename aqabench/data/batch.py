@@ -191,37 +191,26 @@ class Split:
             start = (draw * (room + 1)).long()
             yield self.window(rows, start, clip_length, available[rows], with_score=True)
 
-    def fixed_batches(self, window: str, clip_length: int, batch_size: int) -> FixedBatches:
-        """Cut the same window of every video, in list order, when a batch is asked for.
+    def fixed_batches(
+        self, window: str, clip_length: int, batch_size: int, packed: bool = False
+    ) -> FixedBatches:
+        """Cut the same window of every video when a batch is asked for.
 
         Args:
             window: ``"centre"`` (of ``clip_length`` clips, as MCMoE tests) or ``"full"`` (the
                 whole video, as GDLT tests; shorter ones are padded and marked invalid).
             clip_length: clips T.
             batch_size: samples per batch.
+            packed: save work where a score depends on its own sample alone: samples of like
+                lengths share a batch, which ends with the longest of them and holds more than
+                ``batch_size`` if they are short.  Else list order, and centre windows of T.
         """
-        return FixedBatches(self, window, clip_length, batch_size)
-
-    def observed(
-        self, table: Tensor, window: str, clip_length: int, batch_size: int
-    ) -> Iterator[Tensor]:
-        """Yield what a time table shows of the batches of :meth:`fixed_batches`.
-
-        Args:
-            table: (sum of lengths, M) bool, the videos in list order.
-            window: as there.
-            clip_length: as there.
-            batch_size: as there.
-
-        Yields:
-            (B, T, M) bool; False on padding.
-        """
-        begin = torch.cumsum(self.lengths, 0) - self.lengths  # (n,)
-        rows: Tensor
-        for rows in torch.arange(len(self)).split(batch_size):  # type: ignore[no-untyped-call]
-            start, length = self.cut(rows, window, clip_length)
-            at, valid = self.steps_of(rows, start, length)
-            yield table[begin[rows, None] + torch.where(valid, at, 0)] & valid[..., None]
+        if packed:
+            short = self.lengths.clamp_max(clip_length) if window == "centre" else self.lengths
+            rows = _like_lengths(short, self.stride, batch_size)
+        else:
+            rows = tuple(torch.arange(len(self)).split(batch_size))  # type: ignore[no-untyped-call]
+        return FixedBatches(self, window, clip_length, rows, packed)
 
     def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return mean and standard deviation of each channel over all clips that exist.
@@ -286,19 +275,27 @@ class Split:
 
 @dataclass(frozen=True)
 class FixedBatches(Sequence[Batch]):
-    """The batches of a part in list order, each cut anew when it is asked for.
+    """The fixed windows of a part, each batch cut anew when it is asked for.
 
     Cutting is cheap beside scoring, and the windows of 250 whole videos would be a gigabyte.
+
+    Attributes:
+        split: the part.
+        window: as in :meth:`Split.fixed_batches`.
+        clip_length: as there.
+        rows: of each batch, (B,) positions in the part.
+        packed: as there.
     """
 
     split: Split
     window: str
     clip_length: int
-    batch_size: int
+    rows: tuple[Tensor, ...]
+    packed: bool
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self.split) // self.batch_size)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> Batch: ...
@@ -310,11 +307,54 @@ class FixedBatches(Sequence[Batch]):
         """Cut one batch, or several."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        first = range(0, len(self.split), self.batch_size)[index]
-        rows = torch.arange(first, min(first + self.batch_size, len(self.split)))
-        start, length = self.split.cut(rows, self.window, self.clip_length)
+        rows = self.rows[index]
+        start, length = self._cut(rows)
         available = self.split.available[rows]
         return self.split.window(rows, start, length, available, with_score=False)
+
+    def steps(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, T) the clip within the video of each step of a batch, and if it exists."""
+        return self.split.steps_of(rows, *self._cut(rows))
+
+    def observed(self, table: Tensor) -> Iterator[Tensor]:
+        """Yield what a time table shows of each batch.
+
+        Args:
+            table: (sum of lengths, M) bool, the videos in list order.
+
+        Yields:
+            (B, T, M) bool; False on padding.
+        """
+        lengths = self.split.lengths
+        begin = torch.cumsum(lengths, 0) - lengths  # (n,)
+        for rows in self.rows:
+            at, valid = self.steps(rows)
+            yield table[begin[rows, None] + torch.where(valid, at, 0)] & valid[..., None]
+
+    def _cut(self, rows: Tensor) -> tuple[Tensor, int]:
+        start, length = self.split.cut(rows, self.window, self.clip_length)
+        if self.packed:
+            length = min(length, int(self.split.lengths[rows].max()))
+        return start, length
+
+
+STEPS_TO_FILL = 1024
+"""Short samples share a batch up to so many steps: small matrix products waste a processor."""
+
+
+def _like_lengths(lengths: Tensor, stride: int, batch_size: int) -> tuple[Tensor, ...]:
+    """Return the rows of batches of samples of like lengths (n,), the shortest first."""
+    order = torch.argsort(lengths, stable=True)
+    steps = (-(-lengths[order] // stride)).tolist()  # (n,) ascending
+    batches, first = [], 0
+    for last in range(1, len(steps) + 1):
+        # one sample more would be too many
+        if last == len(steps) or (last - first + 1) * steps[last] > max(
+            STEPS_TO_FILL, batch_size * steps[last]
+        ):
+            batches.append(order[first:last])
+            first = last
+    return tuple(batches)
 
 
 def keep_resident(splits: Iterable[Split], device: torch.device) -> None:

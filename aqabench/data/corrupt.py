@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aqabench.data.batch import Split
+from aqabench.data.batch import FixedBatches, Split
 from aqabench.errors import DataError, UsageError
 from aqabench.protocol.noise_laws import Damage, changes_nothing, normal_noise
 
@@ -33,22 +33,14 @@ class Moments:
 
 
 def damaged_batches(
-    split: Split,
-    damage: Damage,
-    moments: Moments,
-    window: str,
-    clip_length: int,
-    batch_size: int,
+    damage: Damage, moments: Moments, batches: FixedBatches
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the damaged streams of the batches of :meth:`Split.fixed_batches`, in their order.
+    """Yield the damaged streams of each batch.
 
     Args:
-        split: the part; what a sample does not have stays NaN.
-        damage: drawn for the ids of the split, in its order.
+        damage: drawn for the ids of the batches' split, in its order.
         moments: of the damaged modalities.
-        window: as in :meth:`Split.fixed_batches`.
-        clip_length: as there.
-        batch_size: as there.
+        batches: of the part; what a sample does not have stays NaN.
 
     Yields:
         Damaged modality -> (B, T, D) float32; 0 on padding.
@@ -57,16 +49,13 @@ def damaged_batches(
         DataError: A swap where a sample lacks a stream: nobody could say what it should show.
         UsageError: The damage is of other samples or modalities.
     """
+    split = batches.split
     _check(split, damage)
-    first = 0
-    for batch in split.fixed_batches(window, clip_length, batch_size):
-        rows = torch.arange(first, first + len(batch))  # (B,)
-        first += len(batch)
+    for rows, batch in zip(batches.rows, batches, strict=True):
         if changes_nothing(damage.kind, damage.level):
             yield {m: batch.features[m] for m in damage.tables}
             continue
-        start, length = split.cut(rows, window, clip_length)
-        at, valid = split.steps_of(rows, start, length)  # (B, T) both
+        at, valid = batches.steps(rows)  # (B, T) both
         damaged = {}
         for m in damage.tables:
             if damage.kind in ("gauss", "channels", "scale"):

@@ -45,6 +45,9 @@ class Task:
     stride: int = 1
 
 
+_BATCH_CHECKS = frozenset({"alone_equals_batch", "order_cannot_matter", "padding_cannot_matter"})
+
+
 class Method(ABC):
     """Anything that can learn scores from batches and predict them with modalities missing.
 
@@ -59,6 +62,15 @@ class Method(ABC):
         """Store the task and the settings (the card's, where none are given)."""
         self.task = task
         self.settings = self.card.resolve(task.dataset, task.class_name, {}) | dict(settings or {})
+
+    @property
+    def batch_matters(self) -> bool:
+        """Does a score depend on padding, or on the other samples of its batch?
+
+        Some published code does, which the card admits as opt-outs; override where a setting
+        decides.  Where nothing does, samples of like lengths are scored together, which is faster.
+        """
+        return not _BATCH_CHECKS.isdisjoint(self.card.opt_outs)
 
     @abstractmethod
     def fit(self, train: Split, context: FitContext) -> None:

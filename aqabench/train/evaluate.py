@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from aqabench.data.batch import Batch, Split, cover
+from aqabench.data.batch import Batch, FixedBatches, Split, cover
 from aqabench.data.corrupt import Moments, damaged_batches
 from aqabench.errors import MethodError
 from aqabench.protocol.scenarios import Corruption
@@ -66,20 +66,21 @@ def predict_part(method: Method, part: Part, batch_size: int) -> Array:
     Raises:
         MethodError: a prediction is not finite; names the samples.
     """
-    window, length = method.test_window, method.task.clip_length
-    batches = part.split.fixed_batches(window, length, batch_size)
-    cut = (window, length, batch_size)
+    packed = not method.batch_matters
+    batches = part.split.fixed_batches(
+        method.test_window, method.task.clip_length, batch_size, packed
+    )
     found = [_whole(method, part, batches)] if part.available else []
     for table in part.observed.values():
         assert part.moments is not None
-        shown = part.split.observed(torch.from_numpy(table), *cut)
+        shown = batches.observed(torch.from_numpy(table))
         covered = (
             cover(batch, observed, part.moments.mean)
             for batch, observed in zip(batches, shown, strict=True)
         )
-        found.append(np.concatenate([_numbers(method.predict(b)) for b in covered])[None])
+        found.append(_in_list_order(batches, [method.predict(b)[None] for b in covered]))
     if part.corruptions:
-        found.append(_corrupted(method, part, batches, cut))
+        found.append(_corrupted(method, part, batches))
     predictions = np.concatenate(found)
     expected = (len(part.scenarios), len(part.split))
     if predictions.shape != expected:
@@ -108,26 +109,23 @@ def scored(part: Part) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _whole(method: Method, part: Part, batches: Sequence[Batch]) -> Array:
+def _whole(method: Method, part: Part, batches: FixedBatches) -> Array:
     """Return (S, n) predictions with whole modalities missing, sharing what they have in common."""
     masks = torch.from_numpy(np.stack(list(part.available.values())))  # (S, n, M)
     exists = part.split.available
     empty = ~(masks & exists).any(-1)  # (S, n)
-    shown = torch.where(empty[..., None], exists, masks).to(batches[0].available.device)
-    found, first = [], 0
-    for batch in batches:
-        scores = method.predict_scenarios(batch, shown[:, first : first + len(batch)])
-        found.append(_numbers(scores))
-        first += len(batch)
-    predictions = np.concatenate(found, axis=1)
+    shown = torch.where(empty[..., None], exists, masks)
+    found = [
+        method.predict_scenarios(batch, shown[:, rows].to(batch.available.device))
+        for rows, batch in zip(batches.rows, batches, strict=True)
+    ]
+    predictions = _in_list_order(batches, found)
     if bool(empty.any()) and predictions.shape == empty.shape:
         predictions[empty.numpy()] = np.nan
     return predictions
 
 
-def _corrupted(
-    method: Method, part: Part, batches: Sequence[Batch], cut: tuple[str, int, int]
-) -> Array:
+def _corrupted(method: Method, part: Part, batches: FixedBatches) -> Array:
     """Return (S, n) predictions with streams spoilt; each spoilt stream is encoded once."""
     assert part.moments is not None
     modalities = part.split.modalities
@@ -135,17 +133,21 @@ def _corrupted(
         torch.tensor([[m in target for m in modalities] for target in c.targets.values()])
         for c in part.corruptions
     ]  # each (scenarios of the table, M)
-    spoilt = [damaged_batches(part.split, c.damage, part.moments, *cut) for c in part.corruptions]
+    spoilt = [damaged_batches(c.damage, part.moments, batches) for c in part.corruptions]
     found = []
     for batch in batches:
         versions = ((next(streams), rows) for streams, rows in zip(spoilt, chosen, strict=True))
-        found.append(_numbers(method.predict_corrupted(batch, versions)))
-    return np.concatenate(found, axis=1)
+        found.append(method.predict_corrupted(batch, versions))
+    return _in_list_order(batches, found)
 
 
-def _numbers(scores: Tensor) -> Array:
-    numbers: Array = scores.detach().cpu().double().numpy()
-    return numbers
+def _in_list_order(batches: FixedBatches, scores: Sequence[Tensor]) -> Array:
+    """Return (S, n) numbers from the (S, B) scores of each batch."""
+    joined: Array = torch.cat([x.detach().cpu() for x in scores], 1).double().numpy()
+    order = np.argsort(torch.cat(batches.rows).numpy())
+    if joined.shape[1] != len(order):
+        return joined  # a method's mistake, which the caller names
+    return joined[:, order]
 
 
 @dataclass(frozen=True)

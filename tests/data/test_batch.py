@@ -145,7 +145,7 @@ def test_a_time_table_lies_on_the_clips_it_is_about(window: str, stride: int) ->
     clip = torch.cat([torch.arange(n) for n in lengths])
     table = torch.stack([clip % 2 == 0, clip % 3 == 0], dim=1)  # (clips, 2): known by the clip
     batches = part.fixed_batches(window, 7, 5)
-    for batch, shown in zip(batches, part.observed(table, window, 7, 5), strict=True):
+    for batch, shown in zip(batches, batches.observed(table), strict=True):
         clips = batch.features["video"][..., 0].long() % 100  # every value names its clip
         assert torch.equal(shown[..., 0], (clips % 2 == 0) & batch.valid)
         assert torch.equal(shown[..., 1], (clips % 3 == 0) & batch.valid)

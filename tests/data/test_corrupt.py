@@ -89,7 +89,7 @@ def test_each_damage_is_what_its_plain_statement_says(
     split = part(stride)
     of = spoil(split, kind, level)
     batches = split.fixed_batches(window, clip_length, 5)
-    found = list(damaged_batches(split, of, moments, window, clip_length, 5))
+    found = list(damaged_batches(of, moments, split.fixed_batches(window, clip_length, 5)))
     assert [len(x["video"]) for x in found] == [len(batch) for batch in batches] == [5, 5, 2]
     for batch, streams in zip(batches, found, strict=True):
         assert list(streams) == ["video", "audio"]
@@ -115,8 +115,14 @@ def test_each_damage_is_what_its_plain_statement_says(
 def test_something_is_damaged_and_nothing_else(kind: str, level: float, moments: Moments) -> None:
     split = part()
     clean = [batch.features["audio"].clone() for batch in split.fixed_batches("full", 7, 5)]
-    alone = list(damaged_batches(split, spoil(split, kind, level, "audio"), moments, "full", 7, 5))
-    both = list(damaged_batches(split, spoil(split, kind, level), moments, "full", 7, 5))
+    alone = list(
+        damaged_batches(
+            spoil(split, kind, level, "audio"), moments, split.fixed_batches("full", 7, 5)
+        )
+    )
+    both = list(
+        damaged_batches(spoil(split, kind, level), moments, split.fixed_batches("full", 7, 5))
+    )
     for before, one, two in zip(clean, alone, both, strict=True):
         assert list(one) == ["audio"]
         assert torch.equal(one["audio"], two["audio"])
@@ -133,7 +139,7 @@ def test_a_level_that_changes_nothing_gives_the_same_bits(
     kind: str, level: float, half: bool, moments: Moments
 ) -> None:
     split = part(half=half)
-    found = damaged_batches(split, spoil(split, kind, level), moments, "full", 7, 5)
+    found = damaged_batches(spoil(split, kind, level), moments, split.fixed_batches("full", 7, 5))
     for batch, streams in zip(split.fixed_batches("full", 7, 5), found, strict=True):
         for m, x in streams.items():
             assert x.numpy().tobytes() == batch.features[m].numpy().tobytes()
@@ -145,10 +151,10 @@ def test_a_clip_is_damaged_alike_in_every_window_and_batch(
 ) -> None:
     whole, wide = part(), part(stride=2)
     of = spoil(whole, kind, level, "video")
-    (full,) = damaged_batches(whole, of, moments, "full", 7, 64)
-    (skipped,) = damaged_batches(wide, of, moments, "full", 7, 64)
+    (full,) = damaged_batches(of, moments, whole.fixed_batches("full", 7, 64))
+    (skipped,) = damaged_batches(of, moments, wide.fixed_batches("full", 7, 64))
     assert torch.equal(skipped["video"], full["video"][:, ::2])
-    single = [x["video"] for x in damaged_batches(whole, of, moments, "centre", 7, 1)]
+    single = [x["video"] for x in damaged_batches(of, moments, whole.fixed_batches("centre", 7, 1))]
     for i, (x, length) in enumerate(zip(single, whole.lengths.tolist(), strict=True)):
         start, shown = max(length - 7, 0) // 2, min(length, 7)
         assert torch.equal(x[0, :shown], full["video"][i, start : start + shown])
@@ -170,7 +176,7 @@ def test_by_hand(moments: Moments) -> None:
 
     def audio(kind: str, table: list[object]) -> list[list[float]]:
         of = Damage(kind, 1 if kind == "swap" else 0.5, {"audio": np.array(table)})
-        (x,) = damaged_batches(split, of, moments, "full", 7, 5)
+        (x,) = damaged_batches(of, moments, split.fixed_batches("full", 7, 5))
         return x["audio"][..., 0].tolist()
 
     assert audio("shift", [1, 1, -2]) == [[0, 0, 0, 0], [10, 10, 11, 0], [22, 23, 23, 23]]
@@ -185,7 +191,7 @@ def test_noise_is_in_standard_deviations_of_the_training_clips(moments: Moments)
     split = part()
     of = spoil(split, "gauss", 2.0)
     (batch,) = split.fixed_batches("full", 7, 64)
-    (streams,) = damaged_batches(split, of, moments, "full", 7, 64)
+    (streams,) = damaged_batches(of, moments, split.fixed_batches("full", 7, 64))
     for m, x in streams.items():
         added = ((x - batch.features[m]) / moments.spread[m])[batch.valid]  # (clips, D)
         n = added.numel()
@@ -200,7 +206,7 @@ def test_the_damage_must_be_of_these_samples_and_streams(moments: Moments) -> No
     strange = Damage(of.kind, of.level, {"flow": of.tables["video"]})
     for wrong in (fewer, strange):
         with pytest.raises(UsageError, match="draw it for the ids and modalities"):
-            next(damaged_batches(split, wrong, moments, "full", 7, 5))
+            next(damaged_batches(wrong, moments, split.fixed_batches("full", 7, 5)))
 
 
 def test_in_an_incomplete_part_what_is_missing_stays_missing_and_nothing_is_swapped(
@@ -212,9 +218,11 @@ def test_in_an_incomplete_part_what_is_missing_stays_missing_and_nothing_is_swap
     exists[3, 1] = False
     split = Split(data, rows, small_spec().classes[0], ["video", "audio"], exists=exists)
     with pytest.raises(DataError, match="training: complete"):
-        next(damaged_batches(split, spoil(split, "swap", 1), moments, "full", 7, 5))
+        next(damaged_batches(spoil(split, "swap", 1), moments, split.fixed_batches("full", 7, 5)))
     for kind, level in (("gauss", 1.0), ("channels", 0.5), ("shift", 2), ("freeze", 0.5)):
-        batch = next(damaged_batches(split, spoil(split, kind, level), moments, "full", 7, 5))
+        batch = next(
+            damaged_batches(spoil(split, kind, level), moments, split.fixed_batches("full", 7, 5))
+        )
         valid = split.fixed_batches("full", 7, 5)[0].valid
         assert torch.isnan(batch["audio"][3]).all()
         assert torch.isfinite(batch["audio"][:3][valid[:3]]).all()
