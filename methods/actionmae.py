@@ -171,6 +171,11 @@ class ActionMAE(TorchMethod):
         contract_settings={"batch_size": 4, "layers": 1, "lr": 1e-3},
     )
 
+    @property
+    def batch_matters(self) -> bool:
+        """Where memory tokens are misread depends on the batch's padding."""
+        return bool(self.settings["reads_memory"])
+
     def build(self, task: Task) -> nn.Module:
         """Return the untrained network.
 

@@ -140,8 +140,8 @@ class MSLSTM(SingleStreamMethod):
 
     @property
     def batch_matters(self) -> bool:
-        """Padding does, unless it is masked."""
-        return not self.settings["mask_padding"]
+        """Padding does, unless it is masked; random states are drawn batch by batch."""
+        return bool(self.settings["random_states"] or not self.settings["mask_padding"])
 
     def grade(self, memory: Tensor, valid: Tensor) -> Tensor:
         """Score the branches (R, 256)."""

@@ -151,8 +151,8 @@ class PAMFN(TorchMethod):
 
     @property
     def batch_matters(self) -> bool:
-        """Padding does, unless it is masked."""
-        return not self.settings["mask_padding"]
+        """Padding does, unless it is masked; a policy's noise is drawn batch by batch."""
+        return bool(self.settings["noisy_policy"] or not self.settings["mask_padding"])
 
     def learn(self, train: Split, context: FitContext) -> None:
         """Train the branches, then the mixed branch."""

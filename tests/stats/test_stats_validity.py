@@ -16,6 +16,7 @@ from scipy import stats as sps
 
 from aqabench.stats import (
     Cell,
+    _cells,
     average_ci,
     averages,
     compare_all,
@@ -357,7 +358,7 @@ def _meaningless(values, count, rng):
     [
         (averages, "jackknife_variance", _shrunk(averages.jackknife_variance), "default"),
         (intervals, "jackknife_variance", _shrunk(intervals.jackknife_variance), "coverage"),
-        (averages, "_seed_excess", lambda *_: 0.0, "seeds"),
+        (_cells, "seed_excess", lambda *_: 0.0, "seeds"),
         (multiplicity, "adjust", lambda p: p, "families"),
         (multiplicity, "draw_videos", lambda rng, b, at: np.ones((b, at.size)), "families"),
         (losses, "flip_p", _meaningless, "losses"),
