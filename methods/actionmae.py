@@ -161,6 +161,13 @@ class ActionMAE(TorchMethod):
             "task_weight": 10.0,
         },
         published={"fisv": {"alpha": 0.5}, "fs1000": {"lr": 1e-4}},
+        switches={
+            "slots: what is shown moves to the first": {"left_packed": True},
+            "positions are left out": {"no_positions": True},
+            "memory tokens are read as streams": {"reads_memory": True},
+            "targets are trained": {"attached_targets": True},
+            "observed streams are written as well": {"recon_observed": True},
+        },
         search={
             "lr": ("log", 5e-5, 1e-3),
             "dropout": ("linear", 0.0, 0.6),

@@ -98,6 +98,12 @@ class CoFInAl(SingleStreamMethod):
             "argmax_over_batch": False,
             "truncate_classes": False,
         },
+        switches={
+            "samples are mixed in the fine head": {"mix_samples": True},
+            "argmax over the batch finds the fine class": {"argmax_over_batch": True},
+            "classes are truncated": {"truncate_classes": True},
+            "padding is data": {"mask_padding": False},
+        },
         published={
             "fisv": {"alpha": 0.5, "epochs": 200, "width": 448, "heads": 7},
             "rg/Ball": {"values": 2, "epochs": 250},

@@ -168,6 +168,7 @@ class GDLT(SingleStreamMethod):
             "alpha": 1.0,
             "mask_padding": True,
         },
+        switches={"padding is data": {"mask_padding": False}},
         published={
             "fisv": {"dropout": 0.7, "alpha": 0.5},
             "fisv/TES": {"epochs": 320},

@@ -90,6 +90,12 @@ class MSLSTM(SingleStreamMethod):
             "frozen_gate": False,
             "random_states": False,
         },
+        switches={
+            "gate cannot learn": {"frozen_gate": True},
+            "random states, at test too": {"random_states": True},
+            "padding is data": {"mask_padding": False},
+            "scores start at 0": {"start_at_mean": False},
+        },
         search={
             "lr": ("log", 1e-4, 3e-3),
             "penalty": ("choice", 0.0, 0.1, 1.0),

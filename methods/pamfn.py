@@ -114,6 +114,12 @@ class PAMFN(TorchMethod):
             "free_temperature": False,
             "frozen_branches_drift": False,
         },
+        switches={
+            "padding is data": {"mask_padding": False},
+            "noise in the policy at test": {"noisy_policy": True},
+            "temperature of the policy is free": {"free_temperature": True},
+            "drift of frozen branches": {"frozen_branches_drift": True},
+        },
         published={
             "fisv": {"lr": 8e-4, "networks": 6},
             "rg": {"lr": 5e-4, "networks": 10},

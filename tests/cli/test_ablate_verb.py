@@ -34,6 +34,17 @@ def test_without_names_every_yes_or_no_is_turned_over() -> None:
     assert switches_of(CARD, {"b": False}) == {"a = True": {"a": True}}
 
 
+@pytest.mark.parametrize("name", discover().names())
+def test_switches_of_every_method_change_its_settings_and_can_be_told_apart(name: str) -> None:
+    card = discover().get(name).card
+    assert card is not None
+    assert len({phrase.split()[0] for phrase in card.switches}) == len(card.switches)
+    usual = [card.settings, *({**card.settings, **own} for own in card.published.values())]
+    for thrown in card.switches.values():
+        assert thrown.keys() <= card.settings.keys()
+        assert any(values[key] != value for values in usual for key, value in thrown.items())
+
+
 def test_a_first_word_is_a_switch_and_not_the_beginning_of_another() -> None:
     assert list(switches_of(NAMED, {}, ["Q1"])) == ["Q1 first"]
     assert list(switches_of(NAMED, {}, ["Q10", "Q1"])) == ["Q10 tenth", "Q1 first"]
