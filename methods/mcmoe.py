@@ -279,13 +279,16 @@ class MCMoEReleased(MCMoE):
 
 
 def load_official(
-    state_dict: Mapping[str, Any], video_dim: int, dropout: float = 0.0, **switches: bool
+    state_dict: Mapping[str, Any],
+    video_dim: int | None = None,
+    dropout: float = 0.0,
+    **switches: bool,
 ) -> MCMoENet:
     """Build the published network with official weights.
 
     Args:
         state_dict: official names -> numpy arrays or tensors; ``pos_encoder.pe`` may be absent.
-        video_dim: width of the video features, 1024 or 768.
+        video_dim: width of the video features, 1024 or 768; by default the weights tell.
         dropout: for further training.
         switches: published behaviours to change, e.g. ``batch_positions=False`` to score every
             sample as if it were alone.
@@ -297,8 +300,11 @@ def load_official(
         CheckpointError: the names or shapes are not those of MCMoE with this video width.
         UsageError: a switch does not exist.
     """
-    net = MCMoENet(video_dim, dropout=dropout, switches=Switches.published(**switches))
     weights = as_tensors(state_dict, "MCMoE")
+    if video_dim is None:
+        first = weights.get("in_proj.v.0.weight")  # (D / 2, D, 1); without it, names are wrong
+        video_dim = first.shape[1] if first is not None and first.dim() == 3 else 1024
+    net = MCMoENet(video_dim, dropout=dropout, switches=Switches.published(**switches))
     load_weights(net, weights, f"MCMoE (video width {video_dim})", optional=("pos_encoder.pe",))
     return net.eval()
 

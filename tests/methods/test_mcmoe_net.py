@@ -172,6 +172,16 @@ def test_the_loss_of_module_and_method_agree_in_float32(official):
     torch.testing.assert_close(got, expected["total"], atol=1e-5, rtol=1e-5)
 
 
+def test_the_width_of_video_is_read_from_the_weights(official):
+    _, weights, net = official
+    found = load_official(weights)
+    assert all(torch.equal(x, net.state_dict()[k]) for k, x in found.state_dict().items())
+    for weight in ({}, {"in_proj.v.0.weight": torch.zeros(3)}):
+        lost = {k: v for k, v in weights.items() if k != "in_proj.v.0.weight"} | weight
+        with pytest.raises(CheckpointError, match=r"in_proj\.v\.0\.weight"):
+            load_official(lost)
+
+
 def test_arrays_whole_numbers_and_prefixes_are_taken(official):
     width, weights, net = official
     features = draw(7, video_width=width)
