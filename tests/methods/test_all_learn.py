@@ -39,11 +39,11 @@ SHORT: dict[str, dict[str, Setting]] = {
     "pamfn": {"unimodal_optimizer": "adamw", "unimodal_lr": 1e-3, "unimodal_epochs": 500},
     "skating-mixer": {"lr": 1e-3, "width": 256, "depth": 1, "batch_size": 64},
 }
-"""Settings for 60 steps where the published ones are for 150 to 500 epochs.  As published they reach
+"""Settings for 60 steps where the published ones are for 150 to 500 epochs, with which they reach
 0.38 (gdlt), 0.70 (cofinal), 0.64 (action-net), 0.62 (pamfn) and 0.57 (skating-mixer) here."""
 SLOW = {"skating-mixer": "audio"}
 """What reads clip by clip and learns the weakest stream's worth in 60 steps: with these settings
-0.66, where ridge has 0.60 on audio and 0.71 on video; eight other settings gave no more than 0.67."""
+0.66, where ridge has 0.60 on audio and 0.71 on video; a dozen others gave no more than 0.67."""
 EQUAL = 0.02
 """How much less than ridge on its own stream a method of one stream may reach: it has no other to
 gain from, and ridge comes close to the simulator's own law."""
