@@ -10,6 +10,7 @@ from aqabench.method.card import MethodCard
 from aqabench.method.registry import discover
 from aqabench.runs.ablation import switches_of
 
+REGISTRY = discover()
 CARD = MethodCard(
     name="m",
     title="m",
@@ -34,9 +35,9 @@ def test_without_names_every_yes_or_no_is_turned_over() -> None:
     assert switches_of(CARD, {"b": False}) == {"a = True": {"a": True}}
 
 
-@pytest.mark.parametrize("name", discover().names())
+@pytest.mark.parametrize("name", REGISTRY.names())
 def test_switches_of_every_method_change_its_settings_and_can_be_told_apart(name: str) -> None:
-    card = discover().get(name).card
+    card = REGISTRY.get(name).card
     assert card is not None
     assert len({phrase.split()[0] for phrase in card.switches}) == len(card.switches)
     usual = [card.settings, *({**card.settings, **own} for own in card.published.values())]
