@@ -52,10 +52,7 @@ def parts() -> tuple[Split, Split]:
     spec = small_spec(width=34, train=16, test=40, clip_length=CLIPS)
     data = small_data(spec, shortest=3)
     rng = np.random.default_rng(0)
-    features = {
-        m: rng.normal(size=(len(x), x.shape[1] * (m == "video") or 12)).astype(np.float32)
-        for m, x in data.features.items()
-    }
+    features = {m: rng.normal(size=x.shape).astype(np.float32) for m, x in data.features.items()}
     data = replace(data, features=features, groups={"athlete": np.arange(56).astype(str)})
     train, test = (
         Split(data, data.rows("S", part), spec.classes[0], ["video", "audio"])
