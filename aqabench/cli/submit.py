@@ -82,7 +82,7 @@ def command(
             f"{there}. Choose one with --data and --budget; to see what there is: aqabench board"
         )
     ((asked, condition, groups),) = found
-    extra = plugin_words(plugins)
+    extra = plugin_words(plugins) + (" --keep-weights" if weights else "")
     require_whole(asked, condition, groups, extra)
     members = origins(condition, groups, discover(plugins), extra)
     records = [record for group in groups for record in group.finished]

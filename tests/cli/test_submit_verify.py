@@ -211,7 +211,10 @@ def test_what_is_missing_is_named_with_the_command(
     assert said.code == 2
     assert "1 of the 2 finished runs" in said.words
     assert "missing: PCS seed 0. Run: aqabench run -m outside -p fisv-rgb" in said.words
-    assert f"--class PCS --plugin {made / 'outside.py'}" in said.words
+    again = f"--class PCS --plugin {made / 'outside.py'}"
+    assert again in said.words
+    assert f"{again} --keep-weights" not in said.words
+    assert f"{again} --keep-weights" in aqabench(*submit, *plugin, "--weights").words
     assert aqabench("submit", "outsde", "-p", "fisv-rgb", *place).code == 2
     assert aqabench("submit", "outside", "-p", "fisv-rgb", "-o", "a.tar").code == 2
     assert not (tmp_path / "a.zip").exists()
