@@ -83,6 +83,20 @@ def test_a_switch_is_run_compared_and_printed(installed) -> None:
     assert f"| std = False | {value:.3f} | {difference:+.3f} |" in again.out
 
 
+def test_switches_are_drawn_and_a_file_that_cannot_be_is_refused_first(installed, tmp_path) -> None:
+    typed = ("ablate", "-m", "ridge", "-p", "fisv-rgb", "--class", "TES", "--seeds", "1")
+    said = installed(*typed, "--figure", "a.jpg")
+    assert said.code == 2
+    assert "Type: --figure 'a.png'" in said.words
+    path = tmp_path / "a.svg"
+    said = installed(*typed, "--figure", path)
+    assert said.code == 0, said.err
+    assert "[2/2] ridge" in said.out, "the refused command ran nothing"
+    assert "test videos, 1 seed; true differences of 0." in said.words
+    assert said.err.strip().endswith(f"Drawn: {path}")
+    assert "REAL data" in path.read_text()
+
+
 def test_a_method_without_switches_says_so(installed) -> None:
     said = installed("ablate", "-m", "constant", "-p", "fisv-rgb")
     assert said.code == 2

@@ -33,13 +33,11 @@ def ablation_sheet(
     ]
     results = [e.result for e in found if e.result is not None]
     if results:
-        least = [r.detectable for r in results if math.isfinite(r.detectable)]
-        notes.append(
-            f"{results[0].n} test videos, {seeds(row)} seeds; true differences of "
-            f"{min(least):.3f} to {max(least):.3f} would be found with 80 % probability."
-            if least
-            else f"{results[0].n} test videos, {seeds(row)} seeds."
-        )
+        least = [f"{r.detectable:.3f}" for r in results if math.isfinite(r.detectable)]
+        sizes = " to ".join(dict.fromkeys((min(least), max(least)))) if least else ""
+        power = f"; true differences of {sizes} would be found with 80 % probability"
+        many = f"{seeds(row)} seed{'' if len(row.seeds) == 1 else 's'}"
+        notes.append(f"{results[0].n} test videos, {many}{power if least else ''}.")
     told = [e.switch for e in found if e.real]
     notes.append(
         f"Told from no change: {'; '.join(told)}." if told else "None can be told from no change."
