@@ -69,14 +69,18 @@ def draw_effects(board: Leaderboard, usual: str, found: Sequence[Effect]) -> Fig
 
 def _draw_one(axis: Axes, height: int, effect: Effect) -> None:
     result = effect.result
-    beside = {"transform": axis.get_yaxis_transform(), "fontsize": 8.5, "va": "center"}
+
+    def note(text: str, colour: str) -> None:
+        beside = axis.get_yaxis_transform()
+        axis.text(1.01, height, text, color=colour, fontsize=8.5, va="center", transform=beside)
+
     if result is None or not np.isfinite(result.difference):
         word = "failed" if effect.failed else "undefined"
-        axis.text(1.01, height, word, color=WARNING, **beside)
+        note(word, WARNING)
         return
     colour = UNTOLD if not effect.real else BLUE if result.difference > 0 else VERMILLION
     if np.isfinite([result.low, result.high]).all():
         axis.plot([result.low, result.high], [height, height], color=colour, lw=2)
     face = colour if effect.real else "white"
     axis.plot(result.difference, height, "o", ms=7, color=colour, mfc=face, mew=1.6)
-    axis.text(1.01, height, signed(result.difference), color="0.25", **beside)
+    note(signed(result.difference), "0.25")
