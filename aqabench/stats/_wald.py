@@ -20,6 +20,7 @@ __all__ = [
     "detectable_z",
     "from_z_difference",
     "jackknife_variance",
+    "normal_score",
     "perfect_variance",
     "quantile",
     "satterthwaite",
@@ -126,6 +127,14 @@ def upper_tail(statistic: float, df: float) -> float:
 def two_sided_p(statistic: float, df: float) -> float:
     """Two-sided p of a t (or normal) statistic."""
     return min(1.0, 2.0 * upper_tail(abs(statistic), df))
+
+
+def normal_score(statistic: FloatArray, df: FloatArray) -> FloatArray:
+    """Size of the standard normal that has the same p as Student's t; at most 37.
+
+    Beyond that p is smaller than floating point can say.
+    """
+    return np.asarray(np.minimum(-special.ndtri(special.stdtr(df, -np.abs(statistic))), 37.0))
 
 
 def from_z_difference(difference_z: float, centre_z: float) -> float:

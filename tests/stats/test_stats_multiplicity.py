@@ -75,8 +75,6 @@ def test_max_t_by_definition():
     assert result.p_value == pytest.approx([second, first, third])
     assert result.critical == pytest.approx(np.quantile(stars.max(axis=1), 0.95))
     assert "max-T over 3 differences (199 resamples)" in str(result)
-    wider = max_t(d, 2 * se, draws, se)
-    assert wider.statistic == pytest.approx(t / 2)
 
 
 def test_max_t_with_undefined_members():
@@ -128,6 +126,22 @@ def test_board():
     assert "pairs separated at 5 % (max-T)" in str(table)
     again = compare_all(board, n_resamples=999)
     assert np.array_equal(table.p_max_t, again.p_max_t, equal_nan=True)
+
+
+def test_no_pair_is_surer_among_many_than_alone_where_seeds_differ():
+    """Pairs whose p has 2 degrees of freedom stand beside pairs whose p has 79."""
+    board = _board({"a": 0.5, "b": 0.55, "c": 0.6, "d": 0.65}, seeds=3)
+    for name in ("b", "d"):
+        for s, cell in enumerate(board[name]):
+            board[name][s] = cell._replace(p=cell.p + (0.0, 0.5, 2.0)[s] * cell.y)
+    table = compare_all(board, n_resamples=1999)
+    upper = np.triu_indices(4, 1)
+    raw, adjusted = table.p_raw[upper], table.p_max_t[upper]
+    order = np.argsort(raw)
+    assert (np.diff(adjusted[order]) >= 0).all(), "the surer alone, the surer among many"
+    assert (adjusted >= raw - 0.01).all()
+    assert min(c.df for c in table.comparisons.values()) < 4
+    assert max(c.df for c in table.comparisons.values()) > 20
 
 
 def test_board_without_resamples_falls_back_to_holm():

@@ -188,8 +188,8 @@ def test_coverage_of_an_average_over_seeds():
     assert covered > (1 - _upper(0.055, sims)) * sims
 
 
-def _family(copula, sims, correction, n_seeds=1):
-    """Share of boards of 6 equal methods with any false alarm."""
+def _family(copula, sims, correction, n_seeds=1, differ=0.0):
+    """Share of boards of 6 equal methods with any false alarm; ``differ`` is how much seeds do."""
     methods, rng = 6, np.random.default_rng(3)
     ids = [f"{i:03d}" for i in range(60)]
     upper = np.triu_indices(methods, 1)
@@ -198,8 +198,8 @@ def _family(copula, sims, correction, n_seeds=1):
         y, predictions = copula(rng, 60, (0.8,) * methods, 0.85)
         board = {
             str(k): [
-                Cell("TES", "full", s, ids, y, p + 0.1 * s * rng.normal(size=60))
-                for s in range(n_seeds)
+                Cell("TES", "full", s, ids, y, p + skill * y + 0.1 * s * rng.normal(size=60))
+                for s, skill in enumerate(differ * rng.normal(size=n_seeds))
             ]
             for k, p in enumerate(predictions)
         }
@@ -219,6 +219,12 @@ def test_family_error_of_max_t_and_holm(copula):
 
 def test_family_error_with_seeds(copula):
     assert _family(copula, 150, ("p_max_t",), n_seeds=3)["p_max_t"] < _upper(0.05, 150)
+
+
+def test_family_error_with_seeds_that_differ_more_than_videos(copula):
+    found = _family(copula, 200, ("p_raw", "p_max_t"), n_seeds=3, differ=0.4)
+    assert found["p_max_t"] < _upper(0.05, 200)
+    assert found["p_raw"] > 0.25
 
 
 def test_type_one_error_of_mean_losses():
@@ -376,3 +382,14 @@ def test_a_broken_default_is_seen(copula, monkeypatch, module, name, broken, che
     }
     with pytest.raises(AssertionError):
         checks[check]()
+
+
+def test_resamples_of_videos_alone_are_seen_where_seeds_differ(copula, monkeypatch):
+    def no_seeds(methods, n_resamples, rng, seeds):
+        none = np.zeros((len(methods), n_resamples))
+        return none, none, np.ones((len(methods), 1))
+
+    monkeypatch.setattr(multiplicity, "_drawn_seeds", no_seeds)
+    monkeypatch.setattr(multiplicity, "normal_score", lambda statistic, df: np.abs(statistic))
+    with pytest.raises(AssertionError):
+        test_family_error_with_seeds_that_differ_more_than_videos(copula)
