@@ -12,7 +12,7 @@ from aqabench.errors import UsageError
 
 @dataclass(frozen=True)
 class Switches:
-    """Published behaviours that change numbers; the default of each is the corrected form.
+    """Published behaviours that change numbers; by default all are corrected but Q8's scale.
 
     Attributes:
         batch_positions: Q1, the positional code of the grade queries is indexed by the sample's
@@ -29,8 +29,9 @@ class Switches:
             complete training data.
         attached_teachers: Q7, the targets of reconstruction and alignment carry gradient; off,
             they are what the network would compute at test (running statistics, no dropout).
-        elementwise_kl: Q8, alignment is averaged over channels as well; off, it is summed over
-            channels and averaged over samples and steps.
+        elementwise_kl: Q8, alignment is averaged over channels as well, said outright; off, it is
+            summed over channels and averaged over samples and steps, and so 256 times as strong.
+            What the paper meant is not known, so the published strength is the default.
         teacher_statistics: Q15, the teacher's pass through the experts moves their running
             statistics, and does so last.
         padding_is_data: Q16, padded steps are projected, attended to and averaged.
@@ -45,7 +46,7 @@ class Switches:
     complete_never_shown: bool = False
     one_mask_per_batch: bool = False
     attached_teachers: bool = False
-    elementwise_kl: bool = False
+    elementwise_kl: bool = True
     teacher_statistics: bool = False
     padding_is_data: bool = False
     summed_reconstruction: bool = False

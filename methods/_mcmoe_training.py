@@ -29,8 +29,7 @@ class LossWeights:
         task: of the squared error of normalised scores.
         diversity: α; published 1.0 (FS1000, RG), 0.5 (Fis-V).
         reconstruction: of the generated features.
-        alignment: of the divergence between experts; published 1.0 with ``elementwise_kl``, which
-            equals 1/256 without.
+        alignment: of the divergence between experts.
         margin: of the diversity term.
     """
 
@@ -57,13 +56,10 @@ class CompletionNet(ScoringNet):
             widths: symbol of a stream -> D, two streams or more, in the order of every mask.
             dropout: inside the Transformer; published 0.3.
             switches: the corrected form by default.
-            weights: of the loss; by default the published ones, alignment rescaled when it is
-                not averaged over channels.
+            weights: of the loss; by default the published ones.
         """
-        chosen = switches or Switches()
-        super().__init__(widths, dropout, chosen)
-        scale = 1.0 if chosen.elementwise_kl else 1.0 / WIDTH
-        self.weights = weights or LossWeights(alignment=scale)
+        super().__init__(widths, dropout, switches or Switches())
+        self.weights = weights or LossWeights()
 
     def draw_shown(self, available: Tensor, generator: torch.Generator) -> Tensor:
         """Draw which modalities a training step shows.

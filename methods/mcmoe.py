@@ -87,7 +87,7 @@ _DEFECTS = {
     "Q5 complete input never trained": {"complete_never_shown": True},
     "Q6 one mask per batch": {"one_mask_per_batch": True},
     "Q7 teachers not detached": {"attached_teachers": True},
-    "Q8 alignment averaged over channels": {"elementwise_kl": True},
+    "Q8 alignment 256 times as strong": {"elementwise_kl": False},
     "Q9 first line of the list skipped": {"skip_first_sample": True},
     "Q15 teacher moves running statistics": {"teacher_statistics": True},
     "Q16 padding is data": {"padding_is_data": True},
@@ -101,7 +101,7 @@ _REMEDIES = {
     "Q5 complete input trained": {"complete_never_shown": False},
     "Q6 a mask per sample": {"one_mask_per_batch": False},
     "Q7 teachers detached": {"attached_teachers": False},
-    "Q8 alignment summed over channels": {"elementwise_kl": False},
+    "Q8 alignment 256 times as strong": {"elementwise_kl": False},
     "Q9 no line of the list skipped": {"skip_first_sample": False},
     "Q15 teacher leaves running statistics": {"teacher_statistics": False},
     "Q16 padding masked": {"padding_is_data": False},
@@ -145,9 +145,9 @@ class MCMoE(TorchMethod):
         differs=(
             "Positional code on the queries instead of the batch, a generator that knows time, "
             "masks per sample with the complete one among them, teachers detached, padding masked, "
-            "alignment scaled per step, no sample skipped. Each is a switch; mcmoe-released has "
-            "the published ones. Published for three streams; any other number is our "
-            "generalisation. Streams narrower than 32 get 16 hidden channels."
+            "no sample skipped. Each is a switch; mcmoe-released has the published ones. Published "
+            "for three streams; any other number is our generalisation. Streams narrower than 32 "
+            "get 16 hidden channels."
         ),
         citation=_CITATION,
         claims=("MCMoE",),
@@ -160,7 +160,7 @@ class MCMoE(TorchMethod):
             "complete_never_shown": False,
             "one_mask_per_batch": False,
             "attached_teachers": False,
-            "elementwise_kl": False,
+            "elementwise_kl": True,
             "teacher_statistics": False,
             "padding_is_data": False,
             "summed_reconstruction": False,

@@ -12,6 +12,7 @@ from matplotlib.colors import same_color
 
 from aqabench.board.ablation import Effect, effects
 from aqabench.board.ablation_figure import UNTOLD, draw_effects
+from aqabench.board.render.ablation import ablation_sheet
 from aqabench.board.table import Leaderboard
 from aqabench.figure import BLUE, VERMILLION, write_figure
 from aqabench.runs.store import RunStore
@@ -26,6 +27,11 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     sizes = {"usual": 0.3, "worse": 1.0, "better": 0.02, "alike": 0.301, "flat": math.inf}
     for name, size in sizes.items():
         put(store, asked, name, steady(size), seeds=(0, 1))
+    for record in [r for r in store.records() if r.method == "usual"]:
+        named = {**record.identity, "method": "twin"}
+        key = record.key.replace("usual", "twins")
+        twin = record.model_copy(update={"key": key, "identity": named})
+        store.write(twin, store.predictions(record), [])
     return board_of(store, asked)
 
 
@@ -55,6 +61,11 @@ def test_every_switch_has_its_difference_interval_and_verdict(board: Leaderboard
     assert [same_color(i.get_markerfacecolor(), "white") for i in dots] == [False, False, True]
     assert [t.get_text() for t in axis.get_yticklabels()] == list(SWITCHES)
     assert "undefined" in words(figure)
+    notes = " ".join(ablation_sheet(board, "usual", found).notes)
+    assert "ranked as" not in notes
+    with_twin = [*found, *effects(board, "usual", {"Q6 idle": "twin"})]
+    notes = " ".join(ablation_sheet(board, "usual", with_twin).notes)
+    assert "The videos are ranked as without it in every run: Q6 idle." in notes
     assert any("SIMULATED" in word for word in words(figure))
     low, high = axis.get_ylim()
     assert low > high, "read from top to bottom"

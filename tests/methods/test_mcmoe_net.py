@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from aqabench.errors import CheckpointError, MethodError, UsageError
 from aqabench.methods._mcmoe_blocks import divergence
 from aqabench.methods.mcmoe import (
     PUBLISHED_MASKS,
-    LossWeights,
     MCMoENet,
     Switches,
     load_official,
@@ -398,18 +398,44 @@ def test_a_stream_that_sums_to_zero_is_absent_only_with_q4(doubles, subset):
         assert not torch.allclose(usual.score(streams, shown), usual.score(streams, less))
 
 
-def test_the_scale_of_alignment_is_pinned(doubles):
+def test_alignment_summed_over_channels_is_256_times_as_strong(doubles):
     features = draw(16, video_width=768, dtype=torch.float64)
     every = torch.ones(B, 3, dtype=torch.bool)
     score = torch.rand(B).double()
-    default, element = fresh(doubles), fresh(doubles, elementwise_kl=True)
+    nets = fresh(doubles), fresh(doubles, elementwise_kl=False)
     with torch.no_grad():
-        published = element.loss_terms(features, every, every, None, score)["alignment"]
-        ours = default.loss_terms(features, every, every, None, score)["alignment"]
-        default.load_state_dict(doubles, strict=False)  # the step above moved its statistics
-        full = default.loss_terms(features, every, every, None, score, LossWeights())["alignment"]
-    torch.testing.assert_close(ours, published)
-    torch.testing.assert_close(full, 256 * published)
+        usual, strong = (n.loss_terms(features, every, every, None, score) for n in nets)
+    torch.testing.assert_close(strong["alignment"], 256 * usual["alignment"])
+    others = usual.keys() - {"alignment"}
+    assert all(torch.equal(strong[term], usual[term]) for term in others)
+
+
+def training_step(net):
+    """Return the masks that are drawn, the loss terms and the statistics after them."""
+    features = draw(17, video_width=768, dtype=torch.float64)
+    drawn = net.draw_shown(torch.ones(64, 3, dtype=torch.bool), torch.Generator().manual_seed(0))
+    shown = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]], dtype=torch.bool)
+    valid = torch.ones(B, T, dtype=torch.bool)
+    valid[1, 4:] = False
+    every = torch.ones_like(shown)
+    terms = net.loss_terms(features, every, shown, valid, torch.linspace(0, 1, B).double())
+    sum(terms.values()).backward()
+    grown = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
+    means = [x.flatten() for name, x in net.state_dict().items() if "running" in name]
+    return torch.cat([drawn.double().flatten(), *means, *grown])
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Switches) if f.name != "zero_sum_absence"])
+def test_no_switch_is_idle(doubles, name):
+    """A switch that changes nothing would stand in a table as a harmless defect."""
+    usual = Switches()
+    flip = {name: not getattr(usual, name)}
+    if name == "batch_positions":
+        flip["query_positions"] = False
+    a = training_step(fresh(doubles))
+    b = training_step(fresh(doubles, **flip))
+    assert len(a) != len(b) or not torch.allclose(a, b, rtol=1e-9, atol=0)
+    torch.testing.assert_close(training_step(fresh(doubles)), a, msg="the step itself is random")
 
 
 def test_two_hidden_streams_weigh_twice_only_as_published(doubles):

@@ -9,6 +9,9 @@ from aqabench.board.ablation import Effect
 from aqabench.board.render.sheet import Sheet
 from aqabench.board.render.text import DASH, correlation, heading, seeds, signed
 from aqabench.board.table import Leaderboard
+from aqabench.stats import Status
+
+_ALIKE = (Status.IDENTICAL_RANKINGS, Status.SAME_PREDICTIONS)
 
 
 def ablation_sheet(
@@ -42,6 +45,9 @@ def ablation_sheet(
     notes.append(
         f"Told from no change: {'; '.join(told)}." if told else "None can be told from no change."
     )
+    alike = [e.switch for e in found if e.result is not None and e.result.status in _ALIKE]
+    if alike:
+        notes.append(f"The videos are ranked as without it in every run: {'; '.join(alike)}.")
     if idle:
         notes.append(f"Change nothing on this data set: {'; '.join(idle)}.")
     notes += [f"{e.switch}: {line}" for e in found for line in e.failed[:1]]
