@@ -58,7 +58,7 @@ def draw_effects(board: Leaderboard, usual: str, found: Sequence[Effect]) -> Fig
     axis.set_yticks(range(len(found)), [effect.switch for effect in found], fontsize=9)
     axis.set_ylim(len(found) - 0.4, -0.6)
     axis.set_xlabel(f"difference in {average}")
-    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+.2f}" if round(x, 9) else "0")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{round(x, 6):+g}" if round(x, 6) else "0")
     axis.grid(axis="x", color="0.92", lw=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,23 @@ def test_every_switch_has_its_difference_interval_and_verdict(board: Leaderboard
     notes = " ".join(ablation_sheet(board, "usual", with_twin).notes)
     assert "The videos are ranked as without it in every run: Q6 idle." in notes
     assert any("SIMULATED" in word for word in words(figure))
+    figure.draw_without_rendering()
+    ticks = [t.get_text() for t in axis.get_xticklabels()]
+    assert len(set(ticks)) == len(ticks)
     low, high = axis.get_ylim()
     assert low > high, "read from top to bottom"
+
+
+def test_ticks_of_small_differences_are_told_apart(board: Leaderboard) -> None:
+    (effect,) = effects(board, "usual", {"Q3 the same": "alike"})
+    assert effect.result is not None
+    near = replace(effect.result, difference=0.001, low=-0.002, high=0.004)
+    figure = draw_effects(board, "usual", [replace(effect, result=near)])
+    figure.draw_without_rendering()
+    ticks = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert len(ticks) > 3
+    assert len(set(ticks)) == len(ticks)
+    assert "0" in ticks
 
 
 def test_a_failed_switch_is_said_to_have_failed(board: Leaderboard, tmp_path: Path) -> None:
