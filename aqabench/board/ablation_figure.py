@@ -5,11 +5,10 @@ Draws the numbers of :mod:`aqabench.board.ablation`, no others.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from aqabench.board.ablation import Effect
 from aqabench.board.figures import heading_lines
@@ -74,13 +73,11 @@ def _draw_one(axis: Axes, height: int, effect: Effect) -> None:
         beside = axis.get_yaxis_transform()
         axis.text(1.01, height, text, color=colour, fontsize=8.5, va="center", transform=beside)
 
-    if result is None or not np.isfinite(result.difference):
-        word = "failed" if effect.failed else "undefined"
-        note(word, WARNING)
+    if result is None or math.isnan(result.difference):
+        note("failed" if effect.failed else "undefined", WARNING)
         return
     colour = UNTOLD if not effect.real else BLUE if result.difference > 0 else VERMILLION
-    if np.isfinite([result.low, result.high]).all():
-        axis.plot([result.low, result.high], [height, height], color=colour, lw=2)
+    axis.plot([result.low, result.high], [height, height], color=colour, lw=2)
     face = colour if effect.real else "white"
     axis.plot(result.difference, height, "o", ms=7, color=colour, mfc=face, mew=1.6)
     note(signed(result.difference), "0.25")

@@ -13,6 +13,7 @@ from aqabench.cli.executor import executor_options
 from aqabench.cli.options import (
     METHOD,
     class_option,
+    figure_option,
     plugins_option,
     protocol_option,
     seeds_option,
@@ -53,13 +54,7 @@ if TYPE_CHECKING:
     default="terminal",
     show_default=True,
 )
-@click.option(
-    "--figure",
-    "figure_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the differences with their intervals: FILE.png, .svg or .pdf.",
-)
+@figure_option("Draw the differences with their intervals: FILE.png, .svg or .pdf.")
 @watching_options
 @compute_options
 @executor_options
@@ -101,14 +96,11 @@ def command(
     from aqabench.board.select import by_condition, condition_of
     from aqabench.board.table import build
     from aqabench.cli.carry_out import carry_out
-    from aqabench.figure import check_path, write_figure
     from aqabench.method.registry import discover
     from aqabench.runs.ablation import ablation_plan, switches_of
     from aqabench.runs.store import RunStore
     from aqabench.runs.tracking import require_trackers
 
-    if figure_path is not None:
-        check_path(figure_path)
     # what is not the table goes where it can be told from it
     console = Console(stderr=progress == "json" or form == "markdown")
     asked, source, question = ask(protocol, data, budget)
@@ -138,6 +130,7 @@ def command(
         print_sheet(sheet, console)
     if figure_path is not None:
         from aqabench.board.ablation_figure import draw_effects
+        from aqabench.figure import write_figure
 
         write_figure(draw_effects(board, base[0].row, found), figure_path)
         click.echo(f"Drawn: {figure_path}", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import rule_option, store_option, stored_runs_options
+from aqabench.cli.options import figure_option, rule_option, store_option, stored_runs_options
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ COSTS = (
     help=f"Best score first, the default, or least cost first: {', '.join(COSTS)}. The -mean ones "
     "are over all subsets of streams, the others show all.",
 )
-@click.option(
-    "--figure",
-    "figure_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the board: FILE.png, .svg or .pdf. One board only: see -p, --data, --budget.",
-)
+@figure_option("Draw the board: FILE.png, .svg or .pdf. One board only: see -p, --data, --budget.")
 @click.option(
     "--against",
     type=click.Choice(COSTS),
@@ -107,12 +101,9 @@ def command(
     from aqabench.board.choose import Wanted, comparable
     from aqabench.board.costs import sort_by_cost
     from aqabench.board.table import build
-    from aqabench.figure import check_path
     from aqabench.runs.store import RunStore
 
-    if figure_path is not None:
-        check_path(figure_path)
-    elif against is not None:
+    if against is not None and figure_path is None:
         raise UsageError(
             f"--against {against} says what a figure shows, and there is no figure. Type: "
             f"--figure cost.png --against {against}"

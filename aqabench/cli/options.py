@@ -122,6 +122,30 @@ def store_option(function: F) -> F:
     )(function)
 
 
+def figure_option(what: str) -> Callable[[F], F]:
+    """Return what adds ``--figure``; a file that could not be written is refused at once.
+
+    Args:
+        what: the help: what is drawn, and into which kinds of file.
+    """
+
+    def check(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+        from aqabench.figure import check_path
+
+        if path is not None:
+            check_path(path)
+        return path
+
+    return click.option(
+        "--figure",
+        "figure_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=check,
+        help=what,
+    )
+
+
 def watching_options(function: F) -> F:
     """Add ``--threads`` and ``--progress``."""
     threads = click.option(

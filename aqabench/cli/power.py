@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from aqabench.cli.options import PROTOCOL
+from aqabench.cli.options import PROTOCOL, figure_option
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,13 +84,7 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Correlation between the differences of two scores of the same samples. Default: 0.5 for "
     "Fis-V, 0.6 elsewhere.",
 )
-@click.option(
-    "--figure",
-    "figure_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the smallest difference over test samples: FILE.png, .svg or .pdf.",
-)
+@figure_option("Draw the smallest difference over test samples: FILE.png, .svg or .pdf.")
 @click.option(
     "--format",
     "form",
@@ -132,7 +126,6 @@ def command(
 
     from aqabench.board.detectable import Question, design, designs
     from aqabench.board.render.sheet import markdown, print_sheet
-    from aqabench.figure import check_path
     from aqabench.protocol.library import load_protocol, protocol_names
 
     if chance <= alpha:
@@ -145,8 +138,6 @@ def command(
             f"--class {class_name} says which published numbers to compare. Type: --published "
             f"--class {class_name}"
         )
-    if figure_path is not None:
-        check_path(figure_path)
     question = Question(_once(rho), _once(overlap), chance, alpha)
     own = bool(numbers) and protocol is None
     names = [protocol] if protocol else protocol_names()

@@ -217,6 +217,7 @@ class Comparison:
         n_classes: classes averaged.
         n_scenarios: scenarios averaged.
         variance_samples: part of ``se_z**2`` that comes from the test videos.
+        df_samples: degrees of freedom of that part.
         variance_seeds: excess part that comes from training again.
         variance_a: of A's own Fisher z, videos and seeds (NaN: not known).
         variance_b: of B's.
@@ -249,6 +250,7 @@ class Comparison:
     n_classes: int = 1
     n_scenarios: int = 1
     variance_samples: float = _NAN
+    df_samples: float = _NAN
     variance_seeds: float = 0.0
     variance_a: float = _NAN
     variance_b: float = _NAN

@@ -273,6 +273,7 @@ def compare_tables(
     base = replace(
         base,
         variance_samples=variance,
+        df_samples=samples.df,
         variance_seeds=seeds,
         variance_a=a.samples.variance + _seed_spread(a, seed_term),
         variance_b=b.samples.variance + _seed_spread(b, seed_term),

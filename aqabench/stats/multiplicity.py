@@ -22,7 +22,7 @@ from aqabench.stats._checks import FloatArray, choose
 from aqabench.stats._kernel import draw_counts
 from aqabench.stats._linear import contributions
 from aqabench.stats._results import Comparison, quote_p
-from aqabench.stats._wald import MAX_DROPPED, jackknife_variance, normal_score
+from aqabench.stats._wald import MAX_DROPPED, normal_score
 from aqabench.stats.averages import compare_average, compare_runs
 
 __all__ = ["MaxT", "PairTable", "adjust", "compare_all", "draw_videos", "max_t"]
@@ -132,17 +132,22 @@ def max_t(
             f"{d.shape}, {se.shape} and {draws.shape} instead; stack one column per difference."
         )
     known = np.isfinite(d) & np.isfinite(se)
-    usable = np.isfinite(draws[:, known]).all(axis=1)
+    statistic = np.where(known, _over(np.abs(d), se), np.nan)
+    return _step_down(statistic, np.where(np.isfinite(draws), _over(np.abs(draws - d), se), np.nan))
+
+
+def _step_down(statistic: FloatArray, resampled: FloatArray) -> MaxT:
+    """Adjust T (m,) by T* (b, m); NaN is undefined in both."""
+    known = ~np.isnan(statistic)
+    usable = ~np.isnan(resampled[:, known]).any(axis=1)
     dropped = int((~usable).sum())
-    statistic, single, stepped = (np.full(d.shape, np.nan) for _ in range(3))
-    statistic[known] = _over(np.abs(d[known]), se[known])
-    if dropped > MAX_DROPPED * len(draws) or not known.any():
+    single, stepped = (np.full(statistic.shape, np.nan) for _ in range(2))
+    if dropped > MAX_DROPPED * len(resampled) or not known.any():
         return MaxT(
             p_value=stepped, p_single_step=single, statistic=statistic, critical=math.nan,
             n_resamples=int(usable.sum()), dropped=dropped,
         )  # fmt: skip
-    resampled = _over(np.abs(draws[usable][:, known] - d[known]), se[known])  # (b, known)
-    observed = statistic[known]
+    observed, resampled = statistic[known], resampled[usable][:, known]
     largest = resampled.max(axis=1)
     single[known] = _share(largest, observed)
     order = np.argsort(observed, kind="stable")  # from the smallest up
@@ -295,7 +300,7 @@ def _max_t_of_pairs(
     z = z + shift
     a, b = np.triu_indices(len(methods), 1)
     samples = np.array([[c.variance_samples] for c in results])  # (pairs, 1)
-    sample_df = np.array([[_sample_df(methods[i], methods[j])] for i, j in zip(a, b, strict=True)])
+    sample_df = np.array([[c.df_samples] for c in results])
     variance = samples + spread[a] + spread[b]  # (pairs, b)
     below = spread[a] ** 2 / seed_df[a] + spread[b] ** 2 / seed_df[b]
     df = variance**2 / (samples**2 / sample_df + below)
@@ -305,7 +310,7 @@ def _max_t_of_pairs(
     # a pair of identical rankings has no statistic and a difference of exactly 0: T = 0, p = 1
     same = np.array([c.p_value == 1.0 and math.isnan(c.statistic) for c in results])
     drawn[same], observed[same] = 0.0, 0.0
-    return max_t(observed, np.ones(observed.shape), observed + drawn.T).p_value
+    return _step_down(observed, drawn.T).p_value
 
 
 def _drawn_seeds(
@@ -324,10 +329,6 @@ def _drawn_seeds(
         return np.zeros(size), np.zeros(size), df
     shift = np.sqrt(excess) * rng.normal(size=size)
     return shift, excess * rng.chisquare(df, size=size) / df, df
-
-
-def _sample_df(a: CellTable, b: CellTable) -> float:
-    return jackknife_variance(a.left_out - b.left_out, a.components).df
 
 
 def draw_videos(

@@ -411,7 +411,7 @@ def test_alignment_summed_over_channels_is_256_times_as_strong(doubles):
 
 
 def training_step(net):
-    """Return the masks that are drawn, the loss terms and the statistics after them."""
+    """Return the masks that are drawn, and statistics and gradients after a step."""
     features = draw(17, video_width=768, dtype=torch.float64)
     drawn = net.draw_shown(torch.ones(64, 3, dtype=torch.bool), torch.Generator().manual_seed(0))
     shown = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]], dtype=torch.bool)

@@ -36,11 +36,12 @@ def ablation_sheet(
     ]
     results = [e.result for e in found if e.result is not None]
     if results:
-        least = [f"{r.detectable:.3f}" for r in results if math.isfinite(r.detectable)]
-        sizes = " to ".join(dict.fromkeys((min(least), max(least)))) if least else ""
-        power = f"; true differences of {sizes} would be found with 80 % probability"
-        many = f"{seeds(row)} seed{'' if len(row.seeds) == 1 else 's'}"
-        notes.append(f"{results[0].n} test videos, {many}{power if least else ''}.")
+        size = f"{results[0].n} test videos, {seeds(row)} seed{'' if len(row.seeds) == 1 else 's'}"
+        least = [r.detectable for r in results if math.isfinite(r.detectable)]
+        if least:
+            ends = " to ".join(dict.fromkeys(f"{r:.3f}" for r in (min(least), max(least))))
+            size += f"; true differences of {ends} would be found with 80 % probability"
+        notes.append(f"{size}.")
     told = [e.switch for e in found if e.real]
     notes.append(
         f"Told from no change: {'; '.join(told)}." if told else "None can be told from no change."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from aqabench.cli.data.chosen import data_option, open_data
-from aqabench.cli.options import DATASET
+from aqabench.cli.options import DATASET, figure_option
 from aqabench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ NEAREST = 4
 @click.argument("name", type=DATASET)
 @data_option
 @click.option("--sample", "sample_id", metavar="ID", help="Look at this sample, too.")
-@click.option(
-    "--figure",
-    "figure_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw lengths, scores and one sample's streams over time: FILE.png, .svg or .pdf.",
-)
+@figure_option("Draw lengths, scores and one sample's streams over time: FILE.png, .svg or .pdf.")
 def command(name: str, wanted: str, sample_id: str | None, figure_path: Path | None) -> None:
     """Show what data set NAME is like: streams, lengths, scores, groups, folds, odd samples.
 
@@ -44,10 +38,8 @@ def command(name: str, wanted: str, sample_id: str | None, figure_path: Path | N
     from aqabench.cli.data.portrait import portrait, sample_portrait
     from aqabench.data.export import is_simulated
     from aqabench.data.summary import summarise
-    from aqabench.figure import check_path, write_figure
+    from aqabench.figure import write_figure
 
-    if figure_path is not None:
-        check_path(figure_path)
     console = Console()
     with console.status(f"opening {name}"):
         chosen = open_data(name, wanted)
