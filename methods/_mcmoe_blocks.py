@@ -1,18 +1,20 @@
-"""Parts of MCMoE's network: generator, expert, router, positional table.
+"""Parts of MCMoE's network: generator, expert, router, positional table; and checks of its masks.
 
-Each keeps the parameter names of the published state dict.  Nothing here knows of masks per
-sample, losses or switches; ``mcmoe.py`` does.
+Each keeps the parameter names of the published state dict.  Nothing here knows of losses or
+switches; ``mcmoe.py`` does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqabench.errors import UsageError
 from aqabench.nn.batch_norm import Statistics, normalise_apart, track
 from aqabench.nn.losses import mean_over_steps
 from aqabench.nn.projection import pointwise
@@ -200,3 +202,51 @@ def spread(x: Tensor, steps: int) -> Tensor:
     """Repeat the middle of three steps until there are ``steps``: (n, 3, C) → (n, T, C)."""
     first, middle, last = x.split(1, 1)
     return torch.cat([first, middle.expand(-1, steps - 2, -1), last], 1)
+
+
+def checked_mask(
+    mask: Tensor,
+    streams: Mapping[str, Tensor],
+    modalities: Sequence[str],
+    per_sample: bool = True,
+) -> Tensor:
+    """Return a mask as bool on the streams' device, checked against them.
+
+    Args:
+        mask: (B, M), or (M,) for all samples alike; (S, M) where not ``per_sample``.
+        streams: modality -> (B, …).
+        modalities: all M, in the order of the mask.
+        per_sample: whether the rows of the mask are samples.
+
+    Returns:
+        (B, M) or (S, M) bool.
+
+    Raises:
+        UsageError: another shape, a row that shows nothing, or a stream shown but not given.
+    """
+    if not streams:
+        raise UsageError(
+            f"MCMoE needs at least one stream. Got none; pass one of {', '.join(modalities)}."
+        )
+    like, count = next(iter(streams.values())), len(modalities)
+    out = torch.as_tensor(mask, device=like.device).bool()
+    if per_sample and out.dim() == 1:
+        out = out.expand(len(like), -1)
+    if out.dim() != 2 or out.shape[1] != count or (per_sample and len(out) != len(like)):
+        raise UsageError(
+            f"MCMoE's masks must have the shape ({len(like) if per_sample else 'S'}, {count}), "
+            f"in the order {', '.join(modalities)}. Got {tuple(out.shape)} instead."
+        )
+    if not bool(out.any(1).all()):
+        row = int((~out.any(1)).nonzero()[0])
+        raise UsageError(
+            f"MCMoE needs at least one modality. Got none in row {row} of the mask; leave such "
+            "samples out."
+        )
+    for m, shown in zip(modalities, out.any(0).tolist(), strict=True):
+        if shown and m not in streams:
+            raise UsageError(
+                f"The mask shows modality '{m}', but its features were not given. Got only "
+                f"{', '.join(streams)}; pass them or switch '{m}' off in the mask."
+            )
+    return out

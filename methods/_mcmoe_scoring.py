@@ -7,6 +7,7 @@ mask or decides what to hide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from aqabench.methods._mcmoe_blocks import (
     PositionTable,
     Router,
     Seen,
+    checked_mask,
     into_rows,
     rows_of,
     spread,
@@ -101,7 +103,7 @@ class ScoringNet(nn.Module):
         Returns:
             (B,) normalised scores.
         """
-        shown = self._checked(available, features)
+        shown = checked_mask(available, features, self.modalities)
         h = self._encode_rows(features, self._by_modality(shown), valid)
         return self._pass(h, self._noticed(shown, h), self._keep(valid)).grades.score
 
@@ -134,7 +136,7 @@ class ScoringNet(nn.Module):
         Returns:
             (B,) normalised scores.
         """
-        shown = self._checked(available, encoded)
+        shown = checked_mask(available, encoded, self.modalities)
         like = next(iter(encoded.values()))
         h = {
             m: torch.where(shown[:, i, None, None], encoded[m], 0.0)
@@ -160,8 +162,9 @@ class ScoringNet(nn.Module):
         Returns:
             (S, B) normalised scores.
         """
-        wanted = self._noticed(self._checked(subsets, encoded, per_sample=False), encoded)
-        sources = [self._names(row) for row in wanted.tolist()]
+        shown = checked_mask(subsets, encoded, self.modalities, per_sample=False)
+        wanted = self._noticed(shown, encoded)
+        sources = [tuple(compress(self.modalities, row)) for row in wanted.tolist()]
         real: dict[str, Tensor] = {}
         scores = [
             self._score_some(encoded, sources[i : i + _AT_ONCE], real, self._keep(valid))
@@ -203,9 +206,6 @@ class ScoringNet(nn.Module):
     def _by_modality(self, mask: Tensor) -> dict[str, Tensor]:
         """Return the columns of a mask (B, M) by the streams' symbols."""
         return {m: mask[:, i] for i, m in enumerate(self.modalities)}
-
-    def _names(self, row: Sequence[bool]) -> Subset:
-        return tuple(m for m, there in zip(self.modalities, row, strict=True) if there)
 
     def _keep(self, valid: Tensor | None) -> Tensor | None:
         if valid is None or self.switches.padding_is_data or bool(valid.all()):
@@ -358,35 +358,3 @@ class ScoringNet(nn.Module):
         else:
             queries = queries + table[0]
         return decode_grades(queries, self.transformer.decoder, self.regressor, memory, keep)
-
-    def _checked(
-        self, mask: Tensor, streams: Mapping[str, Tensor], per_sample: bool = True
-    ) -> Tensor:
-        """Return a mask as (B, M) bool on the streams' device, checked against them."""
-        if not streams:
-            raise UsageError(
-                "MCMoE needs at least one stream. Got none; pass one of "
-                f"{', '.join(self.modalities)}."
-            )
-        like, count = next(iter(streams.values())), len(self.modalities)
-        out = torch.as_tensor(mask, device=like.device).bool()
-        if per_sample and out.dim() == 1:
-            out = out.expand(len(like), -1)
-        if out.dim() != 2 or out.shape[1] != count or (per_sample and len(out) != len(like)):
-            raise UsageError(
-                f"MCMoE's masks must have the shape ({len(like) if per_sample else 'S'}, {count}), "
-                f"in the order {', '.join(self.modalities)}. Got {tuple(out.shape)} instead."
-            )
-        if not bool(out.any(1).all()):
-            row = int((~out.any(1)).nonzero()[0])
-            raise UsageError(
-                f"MCMoE needs at least one modality. Got none in row {row} of the mask; leave such "
-                "samples out."
-            )
-        for m in self._names(out.any(0).tolist()):
-            if m not in streams:
-                raise UsageError(
-                    f"The mask shows modality '{m}', but its features were not given. Got only "
-                    f"{', '.join(streams)}; pass them or switch '{m}' off in the mask."
-                )
-        return out

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aqabench.errors import MethodError
-from aqabench.methods._mcmoe_blocks import WIDTH, divergence, rows_of
+from aqabench.methods._mcmoe_blocks import WIDTH, checked_mask, divergence, rows_of
 from aqabench.methods._mcmoe_scoring import Outcome, Refined, ScoringNet
 from aqabench.methods._mcmoe_switches import Switches
 from aqabench.nn.losses import batch_hard_triplet
@@ -119,7 +119,7 @@ class CompletionNet(ScoringNet):
         """
         weights = weights or self.weights
         keep = self._keep(valid)
-        shown = self._checked(shown & available, features)
+        shown = checked_mask(shown & available, features, self.modalities)
         truth = self._truth(features, available, shown, valid)
         if self.switches.attached_teachers:
             h = {m: x * shown[:, i, None, None] for i, (m, x) in enumerate(truth.items())}
