@@ -6,6 +6,8 @@ To write them anew: ``aqabench board --records leaderboards/NAME -o leaderboards
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_committed_files_are_what_their_records_give(forms: tuple[str, ...]) -> 
         assert set(found) == {f"board{SUFFIXES[form]}" for form in forms}, folder
         for name, differs in found.items():
             assert not differs, f"{name} {again(folder)}"
+
+
+def test_the_table_of_spoken_sentences_is_what_its_own_lines_print() -> None:
+    text = (LEADERBOARDS / "speechocean-missing" / "README.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=LEADERBOARDS.parent, capture_output=True, check=True
+    )
+    rows = found.stdout.decode().strip()
+    assert len(rows.splitlines()) > 10
+    assert f"| ---: |\n{rows}\n\n" in text
 
 
 def test_a_board_that_no_longer_fits_its_records_is_found(
