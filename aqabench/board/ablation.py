@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aqabench.board.table import Leaderboard
-from aqabench.stats import Comparison, adjust, compare_runs
+from aqabench.stats import CellTable, Comparison, adjust, compare_choices, compare_runs
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Effect:
 
 
 def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[Effect]:
-    """Compare every row with a switch thrown to the usual one, paired over videos.
+    """Compare every row with a switch thrown to the usual one, paired over videos and seeds.
 
     Args:
         board: of all the runs.
@@ -42,7 +42,7 @@ def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[E
     """
     tables = board.tables
     results = {
-        switch: compare_runs(tables[row], tables[usual])
+        switch: _compare(tables[row], tables[usual])
         for switch, row in thrown.items()
         if row in tables and usual in tables
     }
@@ -55,3 +55,9 @@ def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[E
         Effect(switch, results.get(switch), by_switch.get(switch, float("nan")), failed[row])
         for switch, row in thrown.items()
     ]
+
+
+def _compare(thrown: CellTable, usual: CellTable) -> Comparison:
+    """Pair runs of one seed, which begin with equal weights and batches; apart where some lack."""
+    paired = set(thrown.seeds) == set(usual.seeds)
+    return (compare_choices if paired else compare_runs)(thrown, usual)

@@ -190,7 +190,10 @@ def compare_choices(
 ) -> Comparison:
     """Compare two choices made in the same training runs, such as two epochs of each.
 
-    As :func:`compare_runs`, but seed s of A and seed s of B are the same run, so that the seed term
+    Also of runs that begin alike where they have the same seed, such as one method's with and
+    without a switch.
+
+    As :func:`compare_runs`, but seed s of A and seed s of B belong together, so that the seed term
     is that of their differences, ``max(0, s2 - gamma2) / S`` with ``s2`` the variance over seeds of
     ``theta_A,s - theta_B,s``.  A choice that was made on the test videos is taken as it was made:
     the interval contains the luck of the videos and of training, not that of choosing again.

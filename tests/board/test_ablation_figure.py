@@ -17,6 +17,7 @@ from aqabench.board.render.ablation import ablation_sheet
 from aqabench.board.table import Leaderboard
 from aqabench.figure import BLUE, VERMILLION, write_figure
 from aqabench.runs.store import RunStore
+from aqabench.stats import compare_runs
 from tests.board.test_figures import SUBSETS, board_of, put, question, steady, words
 
 SWITCHES = {"Q1 worse": "worse", "Q2 better": "better", "Q3 the same": "alike", "Q4 lost": "flat"}
@@ -95,3 +96,23 @@ def test_a_failed_switch_is_said_to_have_failed(board: Leaderboard, tmp_path: Pa
     for name in ("a.svg", "b.svg"):
         write_figure(draw_effects(board, "usual", found), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_runs_of_one_seed_are_paired(tmp_path: Path) -> None:
+    """A small loss in every seed is found, however different the seeds are."""
+    asked, store = question(SUBSETS), RunStore(tmp_path)
+    for seed, size in enumerate((0.03, 0.08, 0.2)):
+        put(store, asked, "usual", steady(size), seeds=(seed,))
+        put(store, asked, "worse", steady(1.8 * size), seeds=(seed,))
+    found = board_of(store, asked)
+    (effect,) = effects(found, "usual", {"Q1 worse": "worse"})
+    assert effect.real
+    assert effect.result is not None
+    apart = compare_runs(found.tables["worse"], found.tables["usual"])
+    assert not apart.significant
+    assert effect.result.difference == apart.difference
+    put(store, asked, "usual", steady(0.2), seeds=(3,))
+    (effect,) = effects(board_of(store, asked), "usual", {"Q1 worse": "worse"})
+    assert effect.result is not None
+    assert effect.result.n_seeds_a < effect.result.n_seeds_b
+    assert not effect.real, "without partners seeds stand apart"

@@ -347,6 +347,28 @@ def test_choices_made_in_the_same_runs():
     assert 0.005 * sims < rejected < _upper(0.055, sims) * sims
 
 
+def test_runs_that_begin_alike_are_paired_by_seed():
+    """Seeds of very different luck, which a switch without effect shares but for a little."""
+    sims, n, rng = 400, 300, np.random.default_rng(29)
+    ids = [f"{i:03d}" for i in range(n)]
+    paired = apart = missed = 0
+    for _ in range(sims):
+        y, hard = rng.normal(size=(2, n))
+        usual, equal, worse = [], [], []
+        for s in range(3):
+            luck = np.exp(0.3 * rng.normal())
+            for form, size in ((usual, 1.0), (equal, 1.0), (worse, 1.25)):
+                noise = size * luck * np.exp(0.03 * rng.normal())
+                error = 0.9 * hard + 0.44 * rng.normal(size=n)
+                form.append(Cell("TES", "full", s, ids, y, y + noise * error))
+        paired += compare_choices(equal, usual).significant
+        apart += compare_runs(equal, usual).significant
+        missed += not compare_choices(worse, usual).significant
+    assert 0.005 * sims < paired < _upper(0.055, sims) * sims
+    assert apart < 0.01 * sims
+    assert missed < 0.1 * sims
+
+
 def _shrunk(real):
     def variance(*args):
         found = real(*args)

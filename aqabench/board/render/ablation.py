@@ -32,7 +32,8 @@ def ablation_sheet(
     rows += [_cells(effect) for effect in found]
     notes = [
         f"Difference in {average} with the switch thrown minus without, 95 % interval by the "
-        "jackknife over test videos with the seeds' own variance, p by Holm over the switches.",
+        "jackknife over test videos and over pairs of runs of one seed, p by Holm over the "
+        "switches.",
     ]
     results = [e.result for e in found if e.result is not None]
     if results:
