@@ -44,8 +44,8 @@ def draw_effects(board: Leaderboard, usual: str, found: Sequence[Effect]) -> Fig
     estimate = correlation(row.overall.average.estimate) if row.overall else "undefined"
     text = (
         f"{average} with the switch thrown minus {usual} as it is ({estimate}). Lines: 95 % "
-        "interval by the jackknife over test videos with the seeds' own variance, not adjusted. "
-        "Filled: told from no change, p by Holm over the switches below 0.05."
+        "interval by the jackknife over test videos and over pairs of runs of one seed, not "
+        "adjusted. Filled: told from no change, p by Holm over the switches below 0.05."
     )
     caption = "\n".join(textwrap.wrap(text, 150))
     figure.supxlabel(caption, fontsize=8.5, x=0.01, ha="left", color="0.25")
