@@ -54,7 +54,7 @@ SLOW = {"skating-mixer": "audio"}
 EQUAL = 0.02
 """How much less than ridge on its own stream a method of one stream may reach: it has no other to
 gain from, and ridge comes close to the simulator's own law."""
-FLOORS = ("constant", "identity", "ridge")
+FLOORS = ("constant", "identity", "length", "ridge")
 STREAMS = ("video", "audio", "flow")
 
 
