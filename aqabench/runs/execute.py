@@ -128,7 +128,7 @@ def _run(
         for name, digest in digests.items():
             keep_masks(store.root / protocol.name, parts[name], digest)
     folder = store.directory(protocol.name, spec.method, spec.key)
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     common: dict[str, Any] = {
         "key": spec.key,
         "identity": spec.identity,

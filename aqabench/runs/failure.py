@@ -56,7 +56,7 @@ def record_failure(job: Job, reason: str, quote_log: bool) -> RunRecord:
         tuned=spec.tuned,
         scenarios=tuple(scenarios(protocol, dataset)),
         environment=environment(),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
     )
     with claim_soon(job.folder, PATIENCE) as held:
         done = finished(spec, job.store)

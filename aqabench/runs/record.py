@@ -109,7 +109,7 @@ class RunRecord(BaseModel):
     )
     cost: Cost | None = None
     environment: dict[str, str] = Field(default_factory=dict)
-    started: str = Field(description="UTC, ISO 8601.")
+    started: str = Field(description="UTC, ISO 8601, to the millisecond: the newest run decides.")
 
     @property
     def method(self) -> str:
