@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aqabench.board.table import Leaderboard
-from aqabench.stats import CellTable, Comparison, adjust, compare_choices, compare_runs
+from aqabench.stats import Comparison, adjust, compare_choices, compare_runs
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Effect:
             class has no finished run.
         adjusted: p by Holm over all switches of the table; NaN without a result.
         failed: why runs with it failed.
+        paired: whether seeds are compared with themselves; not where one of a pair is lacking.
     """
 
     switch: str
     result: Comparison | None
     adjusted: float = float("nan")
     failed: tuple[str, ...] = ()
+    paired: bool = True
 
     @property
     def real(self) -> bool:
@@ -41,23 +43,31 @@ def effects(board: Leaderboard, usual: str, thrown: Mapping[str, str]) -> list[E
         thrown: switch -> its row.
     """
     tables = board.tables
-    results = {
-        switch: _compare(tables[row], tables[usual])
-        for switch, row in thrown.items()
-        if row in tables and usual in tables
-    }
+    there = [(switch, row) for switch, row in thrown.items() if {row, usual} <= tables.keys()]
+    paired = {switch: set(tables[row].seeds) == set(tables[usual].seeds) for switch, row in there}
+    results: dict[str, Comparison] = {}
+    for switch, row in there:
+        # runs of one seed begin with equal weights and batches
+        compare = compare_choices if paired[switch] else compare_runs
+        results[switch] = compare(tables[row], tables[usual])
     by_switch: dict[str, float] = {}
     if results:
         adjusted = adjust([r.p_value for r in results.values()], method="holm")
         by_switch = dict(zip(results, map(float, adjusted), strict=True))
     failed = {row.name: row.failed for row in board.rows}
     return [
-        Effect(switch, results.get(switch), by_switch.get(switch, float("nan")), failed[row])
+        Effect(
+            switch,
+            results.get(switch),
+            by_switch.get(switch, float("nan")),
+            failed[row],
+            paired.get(switch, True),
+        )
         for switch, row in thrown.items()
     ]
 
 
-def _compare(thrown: CellTable, usual: CellTable) -> Comparison:
-    """Pair runs of one seed, which begin with equal weights and batches; apart where some lack."""
-    paired = set(thrown.seeds) == set(usual.seeds)
-    return (compare_choices if paired else compare_runs)(thrown, usual)
+def unpaired(found: Sequence[Effect]) -> str:
+    """Return a sentence on switches whose seeds are not compared with themselves, or nothing."""
+    apart = [effect.switch for effect in found if not effect.paired]
+    return f"Seeds apart, because runs are lacking: {'; '.join(apart)}." if apart else ""

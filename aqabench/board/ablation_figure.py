@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aqabench.board.ablation import Effect
+from aqabench.board.ablation import Effect, unpaired
 from aqabench.board.figures import heading_lines
 from aqabench.board.render.text import correlation, signed
 from aqabench.board.table import Leaderboard
@@ -47,7 +47,7 @@ def draw_effects(board: Leaderboard, usual: str, found: Sequence[Effect]) -> Fig
         "interval by the jackknife over test videos and over pairs of runs of one seed, not "
         "adjusted. Filled: told from no change, p by Holm over the switches below 0.05."
     )
-    caption = "\n".join(textwrap.wrap(text, 150))
+    caption = "\n".join(textwrap.wrap(f"{text} {unpaired(found)}", 150))
     figure.supxlabel(caption, fontsize=8.5, x=0.01, ha="left", color="0.25")
     axis = figure.subplots()
     axis.set_title("\n".join(textwrap.wrap(facts, 120)), fontsize=10)

@@ -111,8 +111,13 @@ def test_runs_of_one_seed_are_paired(tmp_path: Path) -> None:
     apart = compare_runs(found.tables["worse"], found.tables["usual"])
     assert not apart.significant
     assert effect.result.difference == apart.difference
+    assert "Seeds apart" not in " ".join(ablation_sheet(found, "usual", [effect]).notes)
     put(store, asked, "usual", steady(0.2), seeds=(3,))
-    (effect,) = effects(board_of(store, asked), "usual", {"Q1 worse": "worse"})
+    found = board_of(store, asked)
+    (effect,) = effects(found, "usual", {"Q1 worse": "worse"})
     assert effect.result is not None
     assert effect.result.n_seeds_a < effect.result.n_seeds_b
     assert not effect.real, "without partners seeds stand apart"
+    said = "Seeds apart, because runs are lacking: Q1 worse."
+    assert said in ablation_sheet(found, "usual", [effect]).notes
+    assert said in " ".join(words(draw_effects(found, "usual", [effect]))).replace("\n", " ")

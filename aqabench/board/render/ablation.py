@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from aqabench.board.ablation import Effect
+from aqabench.board.ablation import Effect, unpaired
 from aqabench.board.render.sheet import Sheet
 from aqabench.board.render.text import DASH, correlation, heading, seeds, signed
 from aqabench.board.table import Leaderboard
@@ -43,6 +43,8 @@ def ablation_sheet(
             ends = " to ".join(dict.fromkeys(f"{r:.3f}" for r in (min(least), max(least))))
             size += f"; true differences of {ends} would be found with 80 % probability"
         notes.append(f"{size}.")
+    if apart := unpaired(found):
+        notes.append(apart)
     told = [e.switch for e in found if e.real]
     notes.append(
         f"Told from no change: {'; '.join(told)}." if told else "None can be told from no change."
