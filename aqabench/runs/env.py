@@ -1,7 +1,8 @@
-"""Where a run happened: versions, machine, commit."""
+"""Where and when a run happened: versions, machine, commit, time."""
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
@@ -11,6 +12,11 @@ import aqabench
 from aqabench.resources import PACKAGE
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas")
+
+
+def now() -> str:
+    """Return the time (UTC, ISO 8601) to the millisecond: quick runs have a newest one, too."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def environment() -> dict[str, str]:

@@ -6,7 +6,6 @@ happens, and the command line draws it.
 
 from __future__ import annotations
 
-import datetime
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from aqabench.protocol.scenarios import (
 from aqabench.protocol.schema import SelectionRule
 from aqabench.runs.claim import claim
 from aqabench.runs.cost import EnergyMeter, Stopwatch, peak_memory_bytes
-from aqabench.runs.env import environment
+from aqabench.runs.env import environment, now
 from aqabench.runs.listener import Listener
 from aqabench.runs.masks import keep_masks
 from aqabench.runs.parts import hidden_shares, make_parts, mask_digest, training_share
@@ -128,7 +127,7 @@ def _run(
         for name, digest in digests.items():
             keep_masks(store.root / protocol.name, parts[name], digest)
     folder = store.directory(protocol.name, spec.method, spec.key)
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    started = now()
     common: dict[str, Any] = {
         "key": spec.key,
         "identity": spec.identity,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 from aqabench.protocol.scenarios import scenarios
 from aqabench.runs.claim import claim_soon
-from aqabench.runs.env import environment
+from aqabench.runs.env import environment, now
 from aqabench.runs.job import Job
 from aqabench.runs.record import RunRecord
 from aqabench.runs.resume import finished
@@ -56,7 +55,7 @@ def record_failure(job: Job, reason: str, quote_log: bool) -> RunRecord:
         tuned=spec.tuned,
         scenarios=tuple(scenarios(protocol, dataset)),
         environment=environment(),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        started=now(),
     )
     with claim_soon(job.folder, PATIENCE) as held:
         done = finished(spec, job.store)
